@@ -1,0 +1,48 @@
+// Package afar runs parts of a Go program in other processes, with nothing to
+// install over there: a worker is this same program.
+//
+//	var square = afar.Func(squareOf)
+//
+//	func squareOf(ctx context.Context, n int) (int, error) { return n * n, nil }
+//
+//	func main() {
+//		afar.Main() // a worker process never returns from it
+//		pool, err := afar.Open(context.Background(), "local:4")
+//		…
+//		defer pool.Close()
+//		nine, err := square.On(pool)(ctx, 3)
+//		for n, err := range square.Map(ctx, pool, inputs) { … }
+//	}
+//
+// # Words
+//
+// A worker is a process that runs the program's functions; a gateway is the
+// caller's handle on one; a pool is several gateways that share calls; a target
+// is the string that says how to reach workers. A Runner is anything that can
+// carry a call: Pool, Gateway, what With and Caller return.
+//
+// # Targets
+//
+// inproc:N is N workers that are goroutines, behind the same encoding and the
+// same link protocol: for tests. local:N is N processes on this machine. Without
+// N there are as many as cores. Parameters follow as a URL query:
+//
+//	local:2?dir=/data&env.LANG=C&nice=5&id=indexer
+//
+// # What is promised
+//
+// A call ends with the function's result, its error or panic (RemoteError), or
+// a stated reason (ErrTimeout, WorkerLostError, ErrClosed, the context's error).
+// It never hangs: every link has keepalive, and a worker whose caller is gone
+// ends. A call that was running when its worker was lost is tried again, by
+// default up to three attempts, so a function may run more than once; with
+// Policy.MaxAttempts 1 it runs at most once. Calls that were only sent ahead are
+// sent again and that does not count.
+//
+// A timeout means stopped: the function's context is canceled, and when that is
+// not enough its process group is killed and replaced. So does leaving a Map,
+// and the end of a call's context.
+//
+// State in package variables is per worker process, and is gone when the worker
+// is replaced.
+package afar

@@ -1,0 +1,466 @@
+package dispatch
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/afar-go/afar/internal/peer"
+	"github.com/afar-go/afar/internal/wire"
+)
+
+// chunkBytes is how many bytes of inputs a chunk of several calls may have.
+const chunkBytes = peer.MaxChunk
+
+// Lane is one link to a worker, from its hello to its loss.
+type Lane struct {
+	d     *Dispatcher
+	seat  *Seat
+	conn  *peer.Conn
+	slots int
+	relay bool           // leads to another dispatcher, which does the scheduling
+	keys  []string       // of the worker's functions
+	index map[string]int // their positions
+	name  string
+	kill  func() // ends the worker; the lane's loss follows
+	log   func(worker string, c *Call, r *peer.Record)
+
+	chunks  []*chunk // unanswered, in the order in which they were sent
+	parked  int      // of them
+	calls   int      // unanswered
+	bytes   int      // of their inputs
+	large   int      // chunks among them that are larger than a frame
+	slow    bool     // the worker has handed calls back: send nothing ahead
+	lastID  uint64
+	dirty   bool
+	inline  bool
+	gone    bool
+	empty   chan struct{} // after Retire: closed when no chunks are left
+	settled bool
+	killed  *Call // for whose sake the worker was killed
+	held    map[uint64]*chunk
+
+	incoming map[wire.Place]*Call // calls of the worker's own
+	done     int                  // calls that ended here
+	failed   int
+}
+
+// chunk is calls that were sent together.
+type chunk struct {
+	lane   *Lane
+	id     uint64
+	calls  []*Call
+	left   int  // not answered
+	next   int  // the first of them
+	parked bool // its call waits for calls of its own
+	large  bool
+	bytes  int
+	held   int // answered, but kept back until log records were handled
+
+	running bool
+	since   time.Time // when the call at next began, at the earliest
+	timer   *time.Timer
+}
+
+// LaneConfig says what a lane leads to.
+type LaneConfig struct {
+	Seat      *Seat
+	Name      string // of the worker
+	Slots     int    // calls at a time
+	Relay     bool
+	Functions []string // keys, as the worker named them in its hello
+	Kill      func()
+	Log       func(worker string, c *Call, r *peer.Record)
+}
+
+// Prepare returns a lane that is to be its link's Caller and Callee; Join makes
+// it take calls.
+func (d *Dispatcher) Prepare() *Lane {
+	return &Lane{d: d, held: map[uint64]*chunk{}, incoming: map[wire.Place]*Call{}}
+}
+
+// Join opens the lane.
+func (l *Lane) Join(conn *peer.Conn, c LaneConfig) {
+	w := &work{}
+	d := l.d
+	d.mu.Lock()
+	defer d.unlock(w)
+	l.conn, l.seat, l.name, l.kill, l.log = conn, c.Seat, c.Name, c.Kill, c.Log
+	l.slots, l.relay = max(1, c.Slots), c.Relay
+	l.keys = c.Functions
+	l.index = make(map[string]int, len(c.Functions))
+	for i, key := range c.Functions {
+		l.index[key] = i
+	}
+	if l.gone {
+		return
+	}
+	d.lanes = append(d.lanes, l)
+	d.place(w, true)
+}
+
+func (l *Lane) waiting() int   { return len(l.chunks) - l.parked }
+func (l *Lane) idleSlots() int { return max(0, l.slots-l.waiting()) }
+func (l *Lane) load() int      { return l.calls*1024/l.slots + l.waiting() }
+
+// takes tells whether the lane takes a chunk from the queue now.
+func (l *Lane) takes(d *Dispatcher, q *queue, force bool) bool {
+	c := q.first()
+	if c == nil {
+		return false
+	}
+	if l.large > 0 && len(c.Input) <= chunkBytes {
+		// It would overtake the large chunk, and the order of beginning would
+		// no longer be that of sending.
+		return false
+	}
+	if l.idleSlots() > 0 {
+		return true
+	}
+	p := d.pace(c.Spec.Key)
+	if l.slow || !p.quick() || c.Spec.exact() || l.waiting() > l.slots {
+		return false
+	}
+	return force || 2*q.count >= p.chunk()
+}
+
+// send puts calls on the lane as one chunk. d.mu is held.
+func (l *Lane) send(w *work, calls []*Call) {
+	if len(calls) == 0 {
+		return
+	}
+	fn, ok := l.index[calls[0].Spec.Key]
+	if !ok {
+		for _, c := range calls {
+			l.d.end(w, c, Outcome{Worker: l.name, Err: fmt.Errorf("%w: %s is not registered in worker %s", ErrUnknownFunction, c.Spec.Name, l.name)})
+		}
+		return
+	}
+	l.lastID++
+	ch := &chunk{lane: l, id: l.lastID, calls: calls, left: len(calls)}
+	batch := make([]peer.Call, len(calls))
+	var info *wire.Info
+	for i, c := range calls {
+		if i == 0 || c.Spec != calls[i-1].Spec || c.attempts != calls[i-1].attempts {
+			info = c.info(fn)
+		}
+		batch[i] = peer.Call{Info: info, Input: c.Input}
+		ch.bytes += len(c.Input)
+		c.state, c.chunk, c.at = placed, ch, i
+	}
+	if ch.large = ch.bytes > chunkBytes; ch.large {
+		l.large++
+	}
+	l.chunks = append(l.chunks, ch)
+	l.calls += len(calls)
+	l.bytes += ch.bytes
+	l.conn.Send(ch.id, batch)
+	w.touch(l)
+	l.promote()
+}
+
+func (c *Call) info(fn int) *wire.Info {
+	s := c.Spec
+	i := &wire.Info{Function: fn, Attempt: c.Attempt(), Depth: s.Depth, MaxAttempts: s.MaxAttempts,
+		Timeout: s.Timeout, Grace: s.Grace, LogLevel: s.LogLevel, NoLog: s.NoLog, Header: s.Header,
+		ParentChunk: s.Parent.Chunk, ParentIndex: s.Parent.Index}
+	if !s.Deadline.IsZero() {
+		i.Remaining = max(time.Until(s.Deadline), 1)
+	}
+	return i
+}
+
+func (l *Lane) find(id uint64) *chunk {
+	for _, ch := range l.chunks {
+		if ch.id == id {
+			return ch
+		}
+	}
+	return nil
+}
+
+// remove takes an answered chunk off the lane.
+func (l *Lane) remove(ch *chunk) {
+	for i, c := range l.chunks {
+		if c == ch {
+			l.chunks = append(l.chunks[:i], l.chunks[i+1:]...)
+			break
+		}
+	}
+	if ch.parked {
+		l.parked--
+	}
+	if ch.large {
+		l.large--
+	}
+	l.bytes -= ch.bytes
+	l.slow = false
+	ch.stop()
+	l.promote()
+	l.settle()
+}
+
+// promote notes which chunks run now.
+func (l *Lane) promote() {
+	free := l.slots
+	for _, ch := range l.chunks {
+		if ch.parked {
+			continue
+		}
+		if free--; free < 0 {
+			ch.running = false
+			ch.stop()
+		} else if !ch.running {
+			ch.running = true
+			l.arm(ch)
+		}
+	}
+}
+
+// Results takes results; the link's reader calls it.
+func (l *Lane) Results(id uint64, first, n int, elapsed time.Duration, body *wire.Reader, owned bool) error {
+	if !owned {
+		body = wire.NewReader(append([]byte(nil), body.Rest()...))
+	}
+	l.d.mu.Lock()
+	ch := l.find(id)
+	if ch == nil {
+		l.d.mu.Unlock()
+		return nil // of a chunk that was given up
+	}
+	if n < 1 || first+n > len(ch.calls) {
+		l.d.mu.Unlock()
+		return fmt.Errorf("%w: results %d to %d of a chunk of %d", wire.ErrMalformed, first, first+n, len(ch.calls))
+	}
+	calls := slices.Clone(ch.calls[first : first+n])
+	l.d.mu.Unlock()
+	answers := make([]answer, n)
+	for i, c := range calls {
+		if c == nil {
+			return fmt.Errorf("%w: second result of a call", wire.ErrMalformed)
+		}
+		a, err := l.answer(c, body)
+		if err != nil {
+			return err
+		}
+		answers[i] = a
+	}
+	if err := body.End(); err != nil {
+		return err
+	}
+	return l.commit(ch, first, answers, elapsed)
+}
+
+// answer is a result that was read.
+type answer struct {
+	out    Outcome
+	late   bool
+	retry  bool   // the policy wants another attempt
+	again  bool   // the policy wants another attempt after a timeout
+	logged uint64 // kept back until so many notes were handled
+}
+
+func (l *Lane) answer(c *Call, body *wire.Reader) (a answer, err error) {
+	r, err := wire.ParseResult(body)
+	if err != nil {
+		return a, err
+	}
+	a = answer{out: Outcome{Output: r.Payload, Worker: l.name}, logged: r.Logged}
+	a.late = r.Status&wire.StatusLate != 0
+	retry := c.Spec.RetryError
+	a.again = retry != nil && c.Spec.Timeout > 0 && retry(ErrTimeout)
+	if r.Status&wire.StatusFailed == 0 {
+		return a, nil
+	}
+	fault, err := peer.DecodeError(r.Payload)
+	if err != nil {
+		return a, err
+	}
+	a.out = Outcome{Err: relayed(fault), Worker: l.name}
+	if fault.Worker != "" {
+		a.out.Worker = fault.Worker
+	}
+	a.retry = retry != nil && retry(a.out.Err)
+	return a, nil
+}
+
+// commit enters results into the books.
+func (l *Lane) commit(ch *chunk, first int, answers []answer, elapsed time.Duration) error {
+	d := l.d
+	w := &work{}
+	d.mu.Lock()
+	defer d.unlock(w)
+	if l.gone || ch.left == 0 {
+		return nil
+	}
+	if !l.relay {
+		d.pace(ch.calls[first].Spec.Key).learn(len(answers), elapsed)
+	}
+	for i := range answers {
+		c := ch.calls[first+i]
+		if c == nil || c.chunk != ch {
+			return fmt.Errorf("%w: second result of a call", wire.ErrMalformed)
+		}
+		ch.calls[first+i] = nil
+		ch.left--
+		l.calls--
+		l.conclude(w, ch, c, &answers[i])
+	}
+	ch.advance()
+	if ch.left == 0 {
+		l.remove(ch)
+	} else if ch.running {
+		l.arm(ch)
+	}
+	return nil
+}
+
+// advance moves next to the first call that was not answered.
+func (ch *chunk) advance() {
+	for ch.next < len(ch.calls) && ch.calls[ch.next] == nil {
+		ch.next++
+	}
+}
+
+// conclude ends a call that was answered, or sends it again.
+func (l *Lane) conclude(w *work, ch *chunk, c *Call, a *answer) {
+	d := l.d
+	l.done++
+	if a.out.Err != nil {
+		l.failed++
+	}
+	if c.timedOut || a.late {
+		a.out = Outcome{Err: ErrTimeout, Worker: l.name}
+		a.retry = a.again
+	}
+	if a.retry && !c.abandoned && c.Attempt() < c.Spec.maxAttempts() {
+		c.attempts++
+		d.again(w, c)
+		return
+	}
+	if a.logged == 0 || c.abandoned {
+		d.end(w, c, a.out)
+		return
+	}
+	// Its log records are still being handled: they come first.
+	l.held[ch.id] = ch
+	ch.held++
+	ch.calls[c.at] = c
+	c.chunk = nil
+	out := a.out
+	w.after = append(w.after, func() {
+		l.conn.AfterNotes(a.logged, func() { l.unhold(ch, c, out) })
+	})
+}
+
+func (l *Lane) unhold(ch *chunk, c *Call, out Outcome) {
+	w := &work{}
+	l.d.mu.Lock()
+	defer l.d.unlock(w)
+	ch.calls[c.at] = nil
+	if ch.held--; ch.held == 0 {
+		delete(l.held, ch.id)
+	}
+	if c.state != ended {
+		l.d.end(w, c, out)
+	}
+}
+
+// Release takes calls back that have not begun.
+func (l *Lane) Release(id uint64, from int) {
+	d := l.d
+	w := &work{}
+	d.mu.Lock()
+	defer d.unlock(w)
+	ch := l.find(id)
+	if ch == nil || l.gone {
+		return
+	}
+	for i := len(ch.calls) - 1; i >= from; i-- {
+		c := ch.calls[i]
+		if c == nil || c.chunk != ch {
+			continue
+		}
+		ch.calls[i] = nil
+		ch.left--
+		l.calls--
+		l.back(w, c)
+	}
+	l.slow = true
+	ch.advance()
+	if ch.left == 0 {
+		l.remove(ch)
+		l.slow = len(l.chunks) > 0
+	}
+}
+
+// back queues a call again that has not begun.
+func (l *Lane) back(w *work, c *Call) {
+	c.chunk = nil
+	switch {
+	case c.abandoned:
+		l.d.settle(w, c)
+	case l.d.failed != nil:
+		l.d.end(w, c, Outcome{Err: l.d.failed})
+	default:
+		l.d.queueOf(c).pushFront(c)
+	}
+}
+
+// Park notes that a call waits for calls of its own.
+func (l *Lane) Park(p wire.Place) { l.park(p, true) }
+
+// Unpark notes that it goes on.
+func (l *Lane) Unpark(p wire.Place) { l.park(p, false) }
+
+func (l *Lane) park(p wire.Place, on bool) {
+	w := &work{}
+	l.d.mu.Lock()
+	defer l.d.unlock(w)
+	ch := l.find(p.Chunk)
+	if ch == nil || ch.parked == on {
+		return
+	}
+	ch.parked = on
+	if on {
+		l.parked++
+	} else {
+		l.parked--
+	}
+	l.promote()
+}
+
+// Idle places what can be placed now that everything that came was handled.
+func (l *Lane) Idle() {
+	d := l.d
+	w := &work{}
+	d.mu.Lock()
+	d.place(w, true)
+	d.unlock(w)
+}
+
+// Retire makes the lane take no more calls and returns a channel that is closed
+// when those that it has are answered.
+func (l *Lane) Retire() <-chan struct{} {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	for i, other := range l.d.lanes {
+		if other == l {
+			l.d.lanes = append(l.d.lanes[:i:i], l.d.lanes[i+1:]...)
+			break
+		}
+	}
+	if l.empty == nil {
+		l.empty = make(chan struct{})
+		l.settle()
+	}
+	return l.empty
+}
+
+// settle closes empty when there is nothing left to wait for.
+func (l *Lane) settle() {
+	if l.empty != nil && !l.settled && (len(l.chunks) == 0 || l.gone) {
+		l.settled = true
+		close(l.empty)
+	}
+}

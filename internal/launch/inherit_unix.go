@@ -1,0 +1,57 @@
+//go:build unix
+
+package launch
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// takeLink makes the inherited pipes the worker's own.
+func takeLink(read, write uintptr) (Link, error) {
+	link := &rawLink{in: int(read), out: int(write)}
+	for _, fd := range []int{link.in, link.out} {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return nil, os.NewSyscallError("fstat", err)
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFIFO {
+			return nil, fmt.Errorf("descriptor %d is not a pipe", fd)
+		}
+		unix.CloseOnExec(fd)
+		if err := unix.SetNonblock(fd, false); err != nil {
+			return nil, os.NewSyscallError("fcntl", err)
+		}
+	}
+	closeInherited()
+	takeName()
+	return link, nil
+}
+
+// renice adds n to the niceness of the whole process: by the process group, which is this process alone so early in
+// its life, because PRIO_PROCESS means a single thread on Linux.
+func renice(n int) error {
+	current, err := niceness()
+	if err != nil {
+		return os.NewSyscallError("getpriority", err)
+	}
+	return os.NewSyscallError("setpriority", unix.Setpriority(unix.PRIO_PGRP, 0, current+n))
+}
+
+// endGroup kills the process group that this process leads.
+//
+// First it tries to step over to its parent's group, so that it survives the old one for a moment and its parent
+// gets the exit code. A parent in another session is not the one that started it: that one is dead, the code
+// interests nobody, and the process dies with its group.
+func endGroup() {
+	pid := unix.Getpid()
+	if unix.Getpgrp() != pid {
+		return
+	}
+	if group, err := unix.Getpgid(unix.Getppid()); err == nil && group != pid {
+		_ = unix.Setpgid(0, group) // If it fails the next line ends this process too.
+	}
+	_ = unix.Kill(-pid, unix.SIGKILL) // It fails when the group is empty by now.
+}

@@ -1,0 +1,202 @@
+// Package mux runs many streams over one link, which is any reliable byte
+// pipe: credit on each stream so that a reader that does not read holds up
+// nobody else, keepalive in both directions, and go-away. It knows nothing of
+// calls; internal/peer puts them on stream 0, which carries whole messages.
+//
+// # Memory
+//
+// Whatever the peer sends, a session holds at most one large message
+// (Config.MaxMessage bytes), one read buffer (256 KiB) and Config.MaxStreams
+// windows (Config.Window bytes each) of what it has received. What it is asked
+// to send is bounded by credit on streams and by the callers of Post on
+// stream 0.
+//
+// # Goroutines
+//
+// A session has a reader, which calls the Handler, and a writer, which writes
+// what nobody flushed. A handler may run for long inside the reader if it, or
+// somebody who watches it, calls HandOff: reading then goes on elsewhere.
+package mux
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/afar-go/afar/internal/wire"
+)
+
+// Defaults of Config.
+const (
+	DefaultKeepalive  = 10 * time.Second
+	DefaultMaxMessage = 65 << 20
+	DefaultWindow     = 1 << 20
+	DefaultMaxStreams = 1024
+	// Misses is how many keepalive periods may pass in silence before the
+	// peer counts as lost.
+	Misses = 3
+)
+
+// ErrClosed is the end of a session that Close ended.
+var ErrClosed = errors.New("link closed")
+
+// ErrSilent is wrapped by the end of a session whose peer stopped answering.
+var ErrSilent = errors.New("no sign of life")
+
+// Config shapes a session. The zero value is usable.
+type Config struct {
+	Initiator  bool          // exactly one of the two sides: decides who uses odd stream ids
+	Keepalive  time.Duration // period of pings on a silent link; 0: 10 s, negative: none
+	MaxMessage int64         // bytes of the largest message that is accepted; 0: 65 MiB
+	Window     int           // bytes that a stream may have sent and its reader not yet taken; 0: 1 MiB
+	MaxStreams int           // that the peer may have open at a time; 0: 1024
+}
+
+// Handler is told what arrives. The reader calls all methods but Closed, one
+// at a time, except that after a HandOff inside Message the next calls may come
+// before that Message returns.
+type Handler interface {
+	// Message is called with each message. msg is valid only during the call
+	// unless owned is true.
+	Message(msg []byte, owned bool)
+	// Idle is called when everything that has arrived was handled and the
+	// reader is about to wait: the moment to flush answers.
+	Idle()
+	// Stream is called when the peer opens a stream. It must not wait for it.
+	Stream(*Stream)
+	// GoAway is called when the peer asks for no more work.
+	GoAway(reason string)
+	// Closed is called once, when the link has ended, with the reason.
+	Closed(error)
+}
+
+// Session is one end of a link. Its methods may be used concurrently.
+type Session struct {
+	link    io.ReadWriteCloser
+	writev  func(...[]byte) error
+	config  Config
+	handler Handler
+
+	writer writer
+	kick   chan struct{} // wakes the writing goroutine
+
+	reader atomic.Pointer[reader] // the one that has the reading role
+	bulk   bulkIn                 // owned by whoever has the reading role
+	beat   keepalive
+
+	mu      sync.Mutex // guards streams and nextID
+	streams map[uint64]*Stream
+	theirs  int // streams that the peer opened
+	lastID  uint64
+	nextID  uint64
+
+	once sync.Once
+	done chan struct{} // closed when the session has failed or was closed
+	err  error         // why; read after done
+	wg   sync.WaitGroup
+}
+
+// New returns a session on link, which it owns from then on. Nothing is read
+// before Start.
+func New(link io.ReadWriteCloser, c Config, h Handler) *Session {
+	if c.Keepalive == 0 {
+		c.Keepalive = DefaultKeepalive
+	}
+	if c.MaxMessage <= 0 {
+		c.MaxMessage = DefaultMaxMessage
+	}
+	if c.Window <= 0 {
+		c.Window = DefaultWindow
+	}
+	if c.MaxStreams <= 0 {
+		c.MaxStreams = DefaultMaxStreams
+	}
+	s := &Session{
+		link: link, config: c, handler: h,
+		kick: make(chan struct{}, 1), done: make(chan struct{}),
+		streams: map[uint64]*Stream{}, nextID: 2,
+	}
+	if c.Initiator {
+		s.nextID = 1
+	}
+	if v, ok := link.(interface{ Writev(...[]byte) error }); ok {
+		s.writev = v.Writev
+	}
+	s.writer.room.L = &s.writer.mu
+	return s
+}
+
+// Start begins reading and keepalive.
+func (s *Session) Start() {
+	rd := &reader{buf: make([]byte, smallBuffer)}
+	s.reader.Store(rd)
+	s.wg.Add(2)
+	go s.read(rd)
+	go s.writeLoop()
+	s.beat.start(s)
+}
+
+// SetKeepalive changes the period: the caller's side decides it for both, and
+// says so in its first message.
+func (s *Session) SetKeepalive(d time.Duration) {
+	if d != 0 {
+		s.beat.reset(d)
+	}
+}
+
+// Close ends the link at once. It is idempotent.
+func (s *Session) Close() error {
+	s.fail(ErrClosed)
+	return nil
+}
+
+// Fail ends the link with a reason of the caller's.
+func (s *Session) Fail(err error) { s.fail(err) }
+
+// Done is closed when the session has ended.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Err returns why the session ended, or nil while it has not.
+func (s *Session) Err() error {
+	select {
+	case <-s.done:
+		return s.err
+	default:
+		return nil
+	}
+}
+
+// Wait waits until the session has ended and its goroutines are gone, except
+// those that still run a handler that was handed off.
+func (s *Session) Wait() { s.wg.Wait() }
+
+// GoAway asks the peer for no more work.
+func (s *Session) GoAway(reason string) {
+	s.postFrame(wire.Header{Kind: wire.GoAway, Length: len(reason)}, []byte(reason))
+	s.Kick()
+}
+
+func (s *Session) fail(err error) {
+	s.once.Do(func() {
+		s.err = err
+		close(s.done)
+		s.beat.stop()
+		s.writer.fail(err)
+		_ = s.link.Close()
+		s.mu.Lock()
+		streams := s.streams
+		s.streams = nil
+		s.mu.Unlock()
+		for _, st := range streams {
+			st.fail(err)
+		}
+		s.handler.Closed(err)
+	})
+}
+
+func (s *Session) malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{wire.ErrMalformed}, args...)...)
+}

@@ -1,0 +1,214 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/afar-go/afar/internal/registry"
+	"github.com/afar-go/afar/internal/wire"
+)
+
+// Running is a call that a worker runs, and its context.
+type Running struct {
+	context.Context
+	chunk    *chunk
+	index    int
+	info     *wire.Info
+	function *registry.Function
+	waits    int           // of its own calls; guarded by the executor's mutex
+	logged   atomic.Uint64 // its last note
+	progress progress
+}
+
+type runningKey struct{}
+
+// Value finds the call itself besides what its context holds.
+func (r *Running) Value(key any) any {
+	if key == (runningKey{}) {
+		return r
+	}
+	return r.Context.Value(key)
+}
+
+// FromContext returns the call that a function runs in, or nil.
+func FromContext(ctx context.Context) *Running {
+	r, _ := ctx.Value(runningKey{}).(*Running)
+	return r
+}
+
+// Info is what came with the call.
+func (r *Running) Info() *wire.Info { return r.info }
+
+// Place names the call to the far side.
+func (r *Running) Place() wire.Place { return wire.Place{Chunk: r.chunk.id, Index: r.index} }
+
+// Conn is the link that the call came from.
+func (r *Running) Conn() *Conn { return r.chunk.x.conn }
+
+// Function is the name of the function that runs.
+func (r *Running) Function() string { return r.function.Name }
+
+var errTimeout = fmt.Errorf("timeout of the call: %w", context.DeadlineExceeded)
+
+// run calls the function. The payload is in keep's memory, to be put back into
+// scratch, unless keep is nil.
+func (r *Running) run(input []byte) (status byte, payload []byte, keep *[]byte) {
+	var deadline time.Time
+	if t := r.info.Timeout; t > 0 {
+		deadline = time.Now().Add(t)
+		ctx, cancel := context.WithDeadlineCause(r.Context, deadline, errTimeout)
+		defer cancel()
+		r.Context = ctx
+	}
+	keep = scratch.Get().(*[]byte)
+	out, err := r.invoke(input, (*keep)[:0])
+	if cap(out) > cap(*keep) && cap(out) <= MaxChunk {
+		*keep = out
+	}
+	r.flushProgress()
+	if t := r.info.Timeout; t > 0 && !time.Now().Before(deadline) {
+		status |= wire.StatusLate
+	}
+	if limit := r.chunk.x.maxItem; err == nil && limit > 0 && int64(len(out)) > limit {
+		err = &TooLargeError{What: "output of " + r.function.Name, Size: int64(len(out)), Limit: limit}
+	}
+	if err != nil {
+		f := asFault(err)
+		scratch.Put(keep)
+		return status | wire.StatusFailed, f.Append(nil), nil
+	}
+	return status, out, keep
+}
+
+// panicError carries a panic from invoke to run.
+type panicError struct{ fault *wire.Fault }
+
+func (p *panicError) Error() string { return p.fault.Message }
+
+// asFault encodes the error of a function, whose methods are not trusted.
+func asFault(err error) (f *wire.Fault) {
+	if p, ok := err.(*panicError); ok {
+		return p.fault
+	}
+	defer func() {
+		if recover() != nil {
+			f = &wire.Fault{Type: typeOf(err), Message: "error whose methods panic"}
+		}
+	}()
+	return EncodeError(err)
+}
+
+func (r *Running) invoke(input, dst []byte) (out []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{panicFault(v)}
+		}
+	}()
+	return r.function.Invoke(r, input, dst)
+}
+
+// maxStack bounds the stack of a panic that travels.
+const maxStack = 32 << 10
+
+func panicFault(v any) *wire.Fault {
+	stack := debug.Stack()
+	if len(stack) > maxStack {
+		stack = stack[:maxStack]
+	}
+	f := &wire.Fault{}
+	if err, ok := v.(error); ok {
+		f = asFault(err)
+	} else {
+		f.Message = sprint(v)
+	}
+	f.Type, f.Panic, f.Stack = typeOf(v), true, string(stack)
+	return f
+}
+
+func sprint(v any) (s string) {
+	defer func() {
+		if recover() != nil {
+			s = "panic value whose methods panic"
+		}
+	}()
+	return fmt.Sprint(v)
+}
+
+func typeOf(v any) string {
+	if v == nil {
+		return "nil"
+	}
+	return reflect.TypeOf(v).String()
+}
+
+// Park gives up the call's slot while it waits for calls of its own: the rest
+// of its chunk is handed back, and reading goes on elsewhere if the call runs in
+// the reader. Unpark must follow.
+func (r *Running) Park() {
+	ch, x := r.chunk, r.chunk.x
+	x.mu.Lock()
+	if r.waits++; r.waits > 1 {
+		x.mu.Unlock()
+		return
+	}
+	next := x.pass()
+	x.mu.Unlock()
+	ch.mu.Lock()
+	if ch.call == r {
+		ch.release(ch.index + 1)
+	}
+	ch.handed = true
+	ch.mu.Unlock()
+	x.conn.post(wire.TypePark, ch.id, r.index)
+	x.conn.session.HandOff()
+	x.conn.session.Flush()
+	if next != nil {
+		go x.runAside(next)
+	}
+}
+
+// Unpark waits for a slot to go on with.
+func (r *Running) Unpark() {
+	x := r.chunk.x
+	x.mu.Lock()
+	if r.waits--; r.waits > 0 {
+		x.mu.Unlock()
+		return
+	}
+	if x.free > 0 {
+		x.free--
+		x.mu.Unlock()
+	} else {
+		slot := make(chan struct{})
+		x.resume = append(x.resume, slot)
+		x.mu.Unlock()
+		select {
+		case <-slot:
+		case <-x.base.Done():
+			return // the process ends
+		}
+	}
+	x.conn.post(wire.TypeUnpark, r.chunk.id, r.index)
+	x.conn.session.Kick()
+}
+
+// TooLargeError says that a value is over the limit on items.
+type TooLargeError struct {
+	What        string
+	Size, Limit int64
+}
+
+// ErrTooLarge is what a TooLargeError is.
+var ErrTooLarge = errors.New("item too large")
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("%s has %d bytes, the limit (Config.MaxItem) is %d", e.What, e.Size, e.Limit)
+}
+
+// Unwrap makes it an ErrTooLarge.
+func (e *TooLargeError) Unwrap() error { return ErrTooLarge }

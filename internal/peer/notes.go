@@ -1,0 +1,214 @@
+package peer
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/afar-go/afar/internal/mux"
+	"github.com/afar-go/afar/internal/wire"
+)
+
+// Log records and progress reports travel on one stream of their own, so that
+// a slow log handler of the caller's slows down the function that logs, by
+// credit, and nothing else. A result says how many notes came before it; it is
+// kept back until those were handled, so a call's records are always seen
+// before its result.
+
+const notesPurpose = "notes"
+
+// notes is the caller's end and the worker's end of that stream.
+type notes struct {
+	mu      sync.Mutex
+	stream  *mux.Stream // worker: nil until the first note
+	sent    uint64
+	handled uint64 // caller
+	held    []heldResult
+	over    bool
+	reading bool
+}
+
+type heldResult struct {
+	after uint64
+	do    func()
+}
+
+// note sends one and returns its number. It waits for credit.
+func (c *Conn) note(ctx context.Context, build func([]byte) []byte) (uint64, error) {
+	n := &c.notes
+	n.mu.Lock()
+	defer n.mu.Unlock() // held while sending: the order of numbers is the order of the stream
+	if n.stream == nil {
+		s, err := c.session.Open([]byte(notesPurpose))
+		if err != nil {
+			return 0, err
+		}
+		n.stream = s
+	}
+	if err := n.stream.Send(ctx, build(nil)); err != nil {
+		return 0, err
+	}
+	n.sent++
+	return n.sent, nil
+}
+
+func (n *notes) begin() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ok := !n.reading && !n.over
+	n.reading = true
+	return ok
+}
+
+// readNotes handles the far side's notes until the stream ends.
+func (c *Conn) readNotes(s *mux.Stream) {
+	for {
+		item, err := s.Recv(context.Background()) // ends with the link
+		if err != nil {
+			c.notes.end()
+			return
+		}
+		note, err := parseNote(item)
+		if err != nil {
+			c.session.Fail(err)
+			return
+		}
+		c.config.Notes(*note)
+		c.notes.advance()
+	}
+}
+
+func (n *notes) advance() {
+	n.mu.Lock()
+	n.handled++
+	var ready []func()
+	rest := n.held[:0]
+	for _, h := range n.held {
+		if h.after <= n.handled {
+			ready = append(ready, h.do)
+		} else {
+			rest = append(rest, h)
+		}
+	}
+	n.held = rest
+	n.mu.Unlock()
+	for _, do := range ready {
+		do()
+	}
+}
+
+func (n *notes) end() {
+	n.mu.Lock()
+	n.over = true
+	held := n.held
+	n.held = nil
+	n.mu.Unlock()
+	for _, h := range held {
+		h.do()
+	}
+}
+
+// AfterNotes calls do once so many notes were handled, or no more will come.
+func (c *Conn) AfterNotes(count uint64, do func()) {
+	n := &c.notes
+	n.mu.Lock()
+	if n.handled < count && !n.over {
+		n.held = append(n.held, heldResult{count, do})
+		n.mu.Unlock()
+		return
+	}
+	n.mu.Unlock()
+	do()
+}
+
+func parseNote(item []byte) (*Note, error) {
+	r := wire.NewReader(item)
+	n := &Note{}
+	kind := r.Byte()
+	n.Chunk, n.Index = r.Uvarint(), r.Int()
+	switch kind {
+	case noteRecord:
+		n.Record = parseRecord(r)
+	case noteProgress:
+		n.Done, n.Total = r.Varint(), r.Varint()
+	default:
+		return nil, fmt.Errorf("%w: unknown note", wire.ErrMalformed)
+	}
+	return n, r.End()
+}
+
+const (
+	noteRecord = iota
+	noteProgress
+)
+
+func (r *Running) appendNote(kind byte, dst []byte) []byte {
+	dst = append(dst, kind)
+	dst = binary.AppendUvarint(dst, r.chunk.id)
+	return binary.AppendUvarint(dst, uint64(r.index))
+}
+
+// progress is the last report of a call and when one was last sent.
+type progress struct {
+	mu          sync.Mutex
+	done, total int64
+	dirty       bool
+	sent        time.Time
+}
+
+// progressPeriod is how often a call's progress travels at the most.
+const progressPeriod = 20 * time.Millisecond
+
+// Progress reports how far the call is. Reports in quick succession are
+// thinned out; the last one always arrives.
+func (r *Running) Progress(done, total int64) {
+	p := &r.progress
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done, p.total, p.dirty = done, total, true
+	if now := time.Now(); now.Sub(p.sent) >= progressPeriod || done == total {
+		p.sent = now
+		r.sendProgress()
+	}
+}
+
+func (r *Running) flushProgress() {
+	p := &r.progress
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dirty {
+		r.sendProgress()
+	}
+}
+
+// sendProgress sends the last report; r.progress.mu is held.
+func (r *Running) sendProgress() {
+	p := &r.progress
+	p.dirty = false
+	seq, err := r.chunk.x.conn.note(r.chunk.x.base, func(b []byte) []byte {
+		return wire.AppendVarint(wire.AppendVarint(r.appendNote(noteProgress, b), p.done), p.total)
+	})
+	if err == nil {
+		r.logged.Store(seq)
+	}
+}
+
+// Enabled tells whether the call's caller wants records of that level.
+func (r *Running) Enabled(level slog.Level) bool {
+	return !r.info.NoLog && int(level) >= r.info.LogLevel
+}
+
+// Log sends a record to the caller. It waits while the caller's handler is
+// more than a window behind.
+func (r *Running) Log(rec *Record) error {
+	seq, err := r.chunk.x.conn.note(r.chunk.x.base, func(b []byte) []byte {
+		return rec.append(r.appendNote(noteRecord, b))
+	})
+	if err == nil {
+		r.logged.Store(seq)
+	}
+	return err
+}

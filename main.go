@@ -1,0 +1,74 @@
+package afar
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/afar-go/afar/internal/dispatch"
+	"github.com/afar-go/afar/internal/launch"
+	"github.com/afar-go/afar/internal/peer"
+	"github.com/afar-go/afar/internal/registry"
+	"github.com/afar-go/afar/internal/wire"
+)
+
+// Main makes this program able to be its own worker. Call it first in main, or
+// in TestMain: in a worker process it serves calls and never returns, in any
+// other it returns at once. Functions must be registered before it, in package
+// variables, since a worker knows only those.
+func Main() {
+	launch.RememberImage()
+	inherited, isWorker, err := launch.Inherit()
+	registry.Seal()
+	if !isWorker {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "afar: cannot become a worker:", err)
+		os.Exit(2)
+	}
+	image, err := imageFor(inherited.Image)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "afar: cannot identify my image:", err)
+		os.Exit(2)
+	}
+	serve(inherited.Link, inherited.ID, image)
+	inherited.End(0)
+}
+
+// imageFor is how a worker names its image: as its caller does when it is the
+// same file, which costs nothing to find out, or else by its hash.
+func imageFor(callers string) (string, error) {
+	if id, err := launch.ImageID(); err == nil && id == callers {
+		return id, nil
+	}
+	return launch.ImageHash()
+}
+
+// workerKey is where the context of every call in a worker holds the
+// dispatcher of the worker's own calls.
+type workerKey struct{}
+
+// serve answers calls on a link until it ends.
+func serve(link launch.Link, id, image string) {
+	functions := registry.Functions()
+	keys := make([]string, len(functions))
+	for i, f := range functions {
+		keys[i] = f.Key()
+	}
+	host, _ := os.Hostname()
+	back := dispatch.New()
+	x := peer.NewExecutor(context.WithValue(context.Background(), workerKey{}, back), functions)
+	lane := back.Prepare()
+	conn := peer.Dial(link, peer.Config{
+		Hello:  wire.Hello{Image: image, Worker: id, Host: host, PID: os.Getpid(), Functions: keys},
+		Caller: lane,
+		Callee: x,
+	})
+	x.Bind(conn)
+	lane.Join(conn, dispatch.LaneConfig{Name: id, Slots: 1 << 20, Relay: true, Functions: keys})
+	conn.Start()
+	<-conn.Session().Done()
+	back.Fail(ErrClosed)
+	lane.Lose(dispatch.Lost{})
+}

@@ -1,0 +1,243 @@
+package afar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/afar-go/afar/internal/dispatch"
+	"github.com/afar-go/afar/internal/launch"
+	"github.com/afar-go/afar/internal/registry"
+)
+
+// DefaultMaxItem is the largest input or output, in bytes, unless Config says
+// otherwise.
+const DefaultMaxItem = 64 << 20
+
+// Config shapes a pool. The zero value is useful.
+type Config struct {
+	// Concurrency is how many calls run at a time in one worker. 0 means 1: then
+	// killing a worker for the sake of one call hurts no other.
+	Concurrency int
+	// Stderr gets what workers print, line by line, each with the worker's id in
+	// front. nil means os.Stderr. It must not be slow for long: a worker that
+	// prints waits for it.
+	Stderr io.Writer
+	// Log gets the records of Logger, and the pool's own about lost workers. It
+	// is called concurrently. nil means slog.Default's handler.
+	Log slog.Handler
+	// Keepalive is the period of signs of life on every link; a peer that gives
+	// none for four periods is lost. 0 means 10 seconds.
+	Keepalive time.Duration
+	// MaxItem is the largest input or output, in bytes. 0 means DefaultMaxItem.
+	MaxItem int64
+	// StartTimeout is how long a worker may take to say hello. 0 means 10 seconds.
+	StartTimeout time.Duration
+	// Header returns headers for a call from its context: trace headers and the
+	// like. Header finds them in the function. nil adds none.
+	Header func(ctx context.Context) map[string]string
+
+	processes bool // the pool has workers that are processes
+}
+
+// Open opens a pool of the workers that the targets name, with the default
+// configuration.
+func Open(ctx context.Context, targets ...string) (*Pool, error) {
+	return Config{}.Open(ctx, targets...)
+}
+
+// Pool is several gateways that share calls. It is a Runner. A call goes to the
+// gateway that has the least to do; calls of quick functions share messages. A
+// worker that dies is replaced. The pool's owner closes it with Shutdown or
+// Close. Its methods may be used concurrently.
+type Pool struct {
+	config   Config
+	dispatch *dispatch.Dispatcher
+	gateways []*Gateway
+	out      *printer
+	log      *slog.Logger
+	wrap     launch.Wrapper
+
+	once sync.Once
+	done chan struct{}
+}
+
+// Open opens a pool of the workers that the targets name. It returns when all
+// of them have said hello; if one cannot be started, it ends the others and
+// says why. ctx bounds the opening only.
+func (c Config) Open(ctx context.Context, targets ...string) (*Pool, error) {
+	parsed, err := c.check(targets)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range parsed {
+		c.processes = c.processes || t.process
+	}
+	if c.processes && !registry.Sealed() {
+		return nil, errors.New("afar: call afar.Main() first in main (or in TestMain) to use workers in processes")
+	}
+	p := &Pool{config: c, dispatch: dispatch.New(), done: make(chan struct{}), wrap: launch.WrapperOf(ctx)}
+	p.log = slog.New(p.config.handler())
+	p.out = &printer{to: c.Stderr}
+	if c.Stderr == nil {
+		p.out.to = os.Stderr
+	}
+	if err := p.seat(parsed); err != nil {
+		return nil, err
+	}
+	if err := p.start(ctx); err != nil {
+		_ = p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (c *Config) check(targets []string) ([]*target, error) {
+	switch {
+	case len(targets) == 0:
+		return nil, errors.New(`afar: Open needs a target, such as "local:4"`)
+	case c.Concurrency < 0:
+		return nil, fmt.Errorf("afar: Config.Concurrency is negative: %d", c.Concurrency)
+	case c.MaxItem < 0:
+		return nil, fmt.Errorf("afar: Config.MaxItem is negative: %d", c.MaxItem)
+	case c.Keepalive < 0:
+		return nil, fmt.Errorf("afar: Config.Keepalive is negative: %v", c.Keepalive)
+	case c.StartTimeout < 0:
+		return nil, fmt.Errorf("afar: Config.StartTimeout is negative: %v", c.StartTimeout)
+	}
+	if c.StartTimeout == 0 {
+		c.StartTimeout = 10 * time.Second
+	}
+	if c.MaxItem == 0 {
+		c.MaxItem = DefaultMaxItem
+	}
+	parsed := make([]*target, len(targets))
+	for i, text := range targets {
+		t, err := parseTarget(text)
+		if err != nil {
+			return nil, err
+		}
+		parsed[i] = t
+	}
+	return parsed, nil
+}
+
+// seat makes the pool's gateways, without starting anything.
+func (p *Pool) seat(targets []*target) error {
+	local := 0
+	for _, t := range targets {
+		if t.process {
+			local += t.workers
+		}
+	}
+	counts := map[string]int{}
+	taken := map[string]bool{}
+	for _, t := range targets {
+		env := t.env
+		if t.process && os.Getenv("GOMAXPROCS") == "" && !setsGOMAXPROCS(env) {
+			env = append(env[:len(env):len(env)], fmt.Sprintf("GOMAXPROCS=%d", max(1, runtime.GOMAXPROCS(0)/local)))
+		}
+		for _, id := range t.ids(counts) {
+			if taken[id] {
+				return fmt.Errorf("afar: two workers by the id %q", id)
+			}
+			taken[id] = true
+			p.gateways = append(p.gateways, newGateway(p, t, id, env))
+		}
+	}
+	return nil
+}
+
+func setsGOMAXPROCS(env []string) bool {
+	for _, e := range env {
+		if strings.HasPrefix(e, "GOMAXPROCS=") {
+			return true
+		}
+	}
+	return false
+}
+
+// start starts all workers at once and waits for them.
+func (p *Pool) start(ctx context.Context) error {
+	errs := make(chan error, len(p.gateways))
+	for _, g := range p.gateways {
+		go func() { errs <- g.open(ctx) }()
+	}
+	var first error
+	for range p.gateways {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func (p *Pool) route() *route { return &route{d: p.dispatch, config: &p.config} }
+
+// Run carries a call to one of the pool's workers.
+func (p *Pool) Run(ctx context.Context, c *Call) (*Reply, error) { return p.route().runCall(ctx, c) }
+
+// Gateways returns the pool's gateways, in the order of the targets.
+func (p *Pool) Gateways() []*Gateway { return append([]*Gateway(nil), p.gateways...) }
+
+// PoolStatus is a snapshot of a pool.
+type PoolStatus struct {
+	Queued  int // calls that wait for a worker
+	Open    int // calls that were taken and have not ended
+	Workers []GatewayStatus
+}
+
+// Status returns a snapshot.
+func (p *Pool) Status() PoolStatus {
+	s := PoolStatus{Queued: p.dispatch.Queued(), Open: p.dispatch.Open()}
+	for _, g := range p.gateways {
+		s.Workers = append(s.Workers, g.snapshot())
+	}
+	return s
+}
+
+// Shutdown drains the pool: new calls get ErrClosed, those that were taken end,
+// then it closes. When ctx ends first, it closes at once and returns an error
+// that says how many calls were open. It is idempotent.
+func (p *Pool) Shutdown(ctx context.Context) error {
+	err := p.dispatch.Drain(ctx)
+	_ = p.Close()
+	if err != nil {
+		return fmt.Errorf("afar: shutdown: %w", err)
+	}
+	return nil
+}
+
+// Close ends the pool at once: calls end with ErrClosed, workers are killed.
+// It returns when they are gone. It is idempotent.
+func (p *Pool) Close() error {
+	p.once.Do(func() {
+		p.dispatch.Fail(ErrClosed)
+		var wg sync.WaitGroup
+		for _, g := range p.gateways {
+			wg.Go(func() { g.end(ErrClosed) })
+		}
+		wg.Wait()
+		close(p.done)
+	})
+	<-p.done
+	return nil
+}
+
+// gaveUp notes that a gateway will not have a worker again. When none has, the
+// calls that wait end.
+func (p *Pool) gaveUp(err error) {
+	for _, g := range p.gateways {
+		if !g.over() {
+			return
+		}
+	}
+	p.dispatch.Fail(err)
+}
