@@ -1,6 +1,7 @@
 package afar
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -50,6 +51,9 @@ type route struct {
 	config  *Config       // of the pool; zero for a worker's own calls
 	within  *peer.Running // of a worker's own calls
 	foreign Runner        // when the Runner is not ours: everything else is unset
+
+	plain    *dispatch.Spec // see prepare
+	plainErr error
 }
 
 func routeFor(r Runner) *route {
@@ -70,38 +74,61 @@ func (noRunner) Run(context.Context, *Call) (*Reply, error) {
 
 var callID atomic.Uint64
 
-// run runs one call and returns its encoded output.
-func (r *route) run(ctx context.Context, f *registry.Function, input []byte) ([]byte, error) {
-	if r.foreign != nil {
-		reply, err := r.foreign.Run(ctx, &Call{Function: f.Name, Input: input, f: f, Header: optionsOf(ctx).header})
-		if err != nil {
-			return nil, err
-		}
-		if reply == nil {
-			return nil, fmt.Errorf("afar: %T.Run returned neither a reply nor an error", r.foreign)
-		}
-		return reply.Output, nil
+// prepare makes what plain calls of f have in common, once for all of them.
+func (r *route) prepare(f *registry.Function) {
+	if r.foreign == nil && r.within == nil && (r.config == nil || r.config.Header == nil) {
+		r.plain, r.plainErr = r.spec(context.Background(), f, nil)
 	}
-	spec, err := r.spec(ctx, f, nil)
+}
+
+// specFor returns the prepared spec when ctx adds nothing to it.
+func (r *route) specFor(ctx context.Context, f *registry.Function) (*dispatch.Spec, error) {
+	if r.plain == nil && r.plainErr == nil || ctx.Value(optionsKey{}) != nil {
+		return r.spec(ctx, f, nil)
+	}
+	if _, ok := ctx.Deadline(); ok {
+		return r.spec(ctx, f, nil)
+	}
+	return r.plain, r.plainErr
+}
+
+// run runs one call, whose input is in p.Buf.
+func (r *route) run(ctx context.Context, f *registry.Function, p *dispatch.Pending) (out dispatch.Outcome, err error) {
+	if r.foreign != nil {
+		out.Output, err = r.runForeign(ctx, f, bytes.Clone(p.Buf))
+		return out, err
+	}
+	spec, err := r.specFor(ctx, f)
+	if err != nil {
+		return out, err
+	}
+	out = r.do(ctx, spec, p)
+	return out, r.public(spec, &out)
+}
+
+func (r *route) runForeign(ctx context.Context, f *registry.Function, input []byte) ([]byte, error) {
+	reply, err := r.foreign.Run(ctx, &Call{Function: f.Name, Input: input, f: f, Header: optionsOf(ctx).header})
 	if err != nil {
 		return nil, err
 	}
-	out := r.do(ctx, spec, input)
-	return out.Output, r.public(spec, &out)
+	if reply == nil {
+		return nil, fmt.Errorf("afar: %T.Run returned neither a reply nor an error", r.foreign)
+	}
+	return reply.Output, nil
 }
 
-func (r *route) do(ctx context.Context, spec *dispatch.Spec, input []byte) dispatch.Outcome {
-	if err := r.limit(spec.Name, len(input)); err != nil {
+func (r *route) do(ctx context.Context, spec *dispatch.Spec, p *dispatch.Pending) dispatch.Outcome {
+	if err := r.limit(spec.Name, len(p.Buf)); err != nil {
 		return dispatch.Outcome{Err: err}
 	}
-	if err := ctx.Err(); err != nil {
+	if ctx.Err() != nil {
 		return dispatch.Outcome{Err: dispatch.CtxError(ctx)}
 	}
-	var by dispatch.Waiter
+	p.Spec, p.Input, p.ID = spec, p.Buf, callID.Add(1)
 	if r.within != nil {
-		by = r.within
+		return r.d.Do(ctx, p, r.within)
 	}
-	return r.d.Do(ctx, &dispatch.Call{Spec: spec, Input: input, ID: callID.Add(1)}, by)
+	return r.d.Do(ctx, p, nil)
 }
 
 // runCall is the Run method of our own Runners.
@@ -115,7 +142,10 @@ func (r *route) runCall(ctx context.Context, c *Call) (*Reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := over.do(ctx, spec, c.Input)
+	p := dispatch.NewPending()
+	defer p.Put()
+	p.Buf = append(p.Buf[:0], c.Input...)
+	out := over.do(ctx, spec, p)
 	if err := r.public(spec, &out); err != nil {
 		return nil, err
 	}

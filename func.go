@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/afar-go/afar/internal/codec"
+	"github.com/afar-go/afar/internal/dispatch"
 	"github.com/afar-go/afar/internal/registry"
 )
 
@@ -124,17 +125,22 @@ func (f *Function[In, Out]) Name() string { return f.f.Name }
 // killed when that is not enough within the policy's Grace.
 func (f *Function[In, Out]) On(r Runner) func(context.Context, In) (Out, error) {
 	to := routeFor(r)
+	to.prepare(f.f)
 	return func(ctx context.Context, in In) (Out, error) {
 		var out Out
-		input, err := f.in.Append(nil, in)
+		p := dispatch.NewPending()
+		defer p.Put()
+		input, err := f.in.Append(p.Buf[:0], in)
 		if err != nil {
 			return out, inputError(f.f.Name, err)
 		}
-		output, err := to.run(ctx, f.f, input)
+		p.Buf = input
+		result, err := to.run(ctx, f.f, p)
 		if err != nil {
 			return out, err
 		}
-		out, err = f.out.Decode(output)
+		out, err = f.out.Decode(result.Output)
+		result.Free()
 		if err != nil {
 			return out, fmt.Errorf("afar: output of %s: %w", f.f.Name, err)
 		}

@@ -225,6 +225,9 @@ func (g *Gateway) supervise(in *incarnation) {
 		}
 		lost := g.discard(in)
 		state := in.lane.State()
+		if state.Killed != "" {
+			lost.Reason = "killed because " + state.Killed + " did not end within its grace"
+		}
 		in.lane.Lose(lost)
 		final := in.lane.State()
 		g.mu.Lock()
@@ -240,7 +243,7 @@ func (g *Gateway) supervise(in *incarnation) {
 			return
 		}
 		g.pool.log.Warn("afar: worker lost", "worker", g.id, "pid", lost.PID, "cause", lost.Cause())
-		if !state.Killed && !in.killed.Load() {
+		if state.Killed == "" && !in.killed.Load() {
 			loop.died(state, lost, time.Since(in.started))
 		}
 		if in = g.replace(&loop); in == nil {

@@ -286,7 +286,7 @@ func (m *mapping[In, Out]) take(v In, index int) *slot[In] {
 
 // runForeign runs one call on a Runner that takes them one by one.
 func (m *mapping[In, Out]) runForeign(s *slot[In], input []byte) {
-	output, err := m.route.run(m.ctx, m.f.f, input)
+	output, err := m.route.runForeign(m.ctx, m.f.f, input)
 	<-m.tickets
 	m.Deliver([]dispatch.Delivery{{Call: &s.call, Outcome: dispatch.Outcome{Output: output, Err: err}}})
 }
@@ -400,6 +400,7 @@ func (m *mapping[In, Out]) recycle(batch []*slot[In]) {
 	var zero In
 	for _, s := range batch {
 		m.held -= len(s.out.Output)
+		s.out.Free()
 		s.out = dispatch.Outcome{}
 		s.in = zero
 		s.index = -1

@@ -19,13 +19,13 @@ import (
 // small is where a call of its own costs more than it saves.
 const small = 20
 
-// fibonacci returns the n-th Fibonacci number.
-func fibonacci(ctx context.Context, n int) (int, error) {
+// number returns the n-th Fibonacci number.
+func number(ctx context.Context, n int) (int, error) {
 	if n <= small {
 		return serial(n), nil
 	}
 	sum := 0
-	for part, err := range fibonacciFunc.Map(ctx, afar.Caller(ctx), slices.Values([]int{n - 1, n - 2})) {
+	for part, err := range fibonacci.Map(ctx, afar.Caller(ctx), slices.Values([]int{n - 1, n - 2})) {
 		if err != nil {
 			return 0, err
 		}
@@ -42,12 +42,12 @@ func serial(n int) int {
 	return serial(n-1) + serial(n-2)
 }
 
-// fibonacciFunc is fibonacci, to be called in another process.
-var fibonacciFunc *afar.Function[int, int]
+// fibonacci is number, to be called in another process.
+var fibonacci *afar.Function[int, int]
 
-// As fibonacci and fibonacciFunc need each other, the compiler would see a
-// cycle in `var fibonacciFunc = afar.Func(fibonacci)`.
-func init() { fibonacciFunc = afar.Func(fibonacci) }
+// As number and fibonacci need each other, the compiler would see a
+// cycle in `var fibonacci = afar.Func(number)`.
+func init() { fibonacci = afar.Func(number) }
 
 func main() {
 	afar.Main() // a worker process serves its calls in here, and never returns
@@ -62,7 +62,7 @@ func run(ctx context.Context, n int, stdout io.Writer) error {
 		return err
 	}
 	defer pool.Close()
-	result, err := fibonacciFunc.On(pool)(ctx, n)
+	result, err := fibonacci.On(pool)(ctx, n)
 	if err != nil {
 		return err
 	}

@@ -20,8 +20,8 @@ import (
 	"github.com/afar-go/afar"
 )
 
-// harmonic returns the sum of 1/d for d from 1 to n.
-func harmonic(_ context.Context, n int) (*big.Rat, error) {
+// sumTo returns the sum of 1/d for d from 1 to n.
+func sumTo(_ context.Context, n int) (*big.Rat, error) {
 	sum := new(big.Rat)
 	for d := range n {
 		sum.Add(sum, big.NewRat(1, int64(d+1)))
@@ -29,8 +29,8 @@ func harmonic(_ context.Context, n int) (*big.Rat, error) {
 	return sum, nil
 }
 
-// harmonicFunc is harmonic, to be called in another process.
-var harmonicFunc = afar.Func(harmonic)
+// harmonic is sumTo, to be called in another process.
+var harmonic = afar.Func(sumTo)
 
 func main() {
 	afar.Main() // a worker process serves its calls in here, and never returns
@@ -46,7 +46,7 @@ func run(ctx context.Context, target string, limit int, stdout io.Writer) error 
 	start := time.Now()
 	var plain []*big.Rat
 	for n := range upTo(limit) {
-		sum, err := harmonic(ctx, n)
+		sum, err := sumTo(ctx, n)
 		if err != nil {
 			return err
 		}
@@ -61,7 +61,7 @@ func run(ctx context.Context, target string, limit int, stdout io.Writer) error 
 	defer pool.Close()
 	start = time.Now()
 	var mapped []*big.Rat
-	for sum, err := range harmonicFunc.Map(ctx, pool, upTo(limit)) {
+	for sum, err := range harmonic.Map(ctx, pool, upTo(limit)) {
 		if err != nil {
 			return err
 		}

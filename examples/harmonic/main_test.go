@@ -32,8 +32,8 @@ $`)
 	}
 }
 
-func TestHarmonic(t *testing.T) {
-	sum, err := harmonic(t.Context(), 4)
+func TestSumTo(t *testing.T) {
+	sum, err := sumTo(t.Context(), 4)
 	if err != nil || sum.String() != "25/12" {
 		t.Errorf("1 + 1/2 + 1/3 + 1/4 = %v, error %v", sum, err)
 	}

@@ -17,10 +17,10 @@ import (
 	"github.com/afar-go/afar"
 )
 
-// collatz counts the steps from n to 1: halve what is even, else times three
+// stepsFrom counts the steps from n to 1: halve what is even, else times three
 // plus one. From 0 there is no way to 1, and nothing in here asks the context:
 // only the end of its process ends that call.
-func collatz(_ context.Context, n int) (int, error) {
+func stepsFrom(_ context.Context, n int) (int, error) {
 	steps := 0
 	for ; n != 1; steps++ {
 		if n%2 == 0 {
@@ -32,8 +32,8 @@ func collatz(_ context.Context, n int) (int, error) {
 	return steps, nil
 }
 
-// collatzFunc is collatz, to be called in another process.
-var collatzFunc = afar.Func(collatz)
+// collatz is stepsFrom, to be called in another process.
+var collatz = afar.Func(stepsFrom)
 
 func main() {
 	afar.Main() // a worker process serves its calls in here, and never returns
@@ -54,7 +54,7 @@ func run(ctx context.Context, stdout io.Writer) error {
 	strict := afar.With(pool, afar.Policy{Timeout: time.Second, Grace: 100 * time.Millisecond})
 	inputs := []int{6, 7, 0, 27, 97}
 	i := 0
-	for steps, err := range collatzFunc.Map(ctx, strict, slices.Values(inputs)) {
+	for steps, err := range collatz.Map(ctx, strict, slices.Values(inputs)) {
 		switch {
 		case errors.Is(err, afar.ErrTimeout):
 			fmt.Fprintf(stdout, "%d: timed out\n", inputs[i])
@@ -66,7 +66,7 @@ func run(ctx context.Context, stdout io.Writer) error {
 		i++
 	}
 
-	steps, err := collatzFunc.On(pool)(ctx, 871)
+	steps, err := collatz.On(pool)(ctx, 871)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -30,7 +31,8 @@ func TestCountWhileWorkersAreKilled(t *testing.T) {
 		killEvery = 250 // files
 	)
 	roots := []string{writeTree(t, fileCount)}
-	pool, err := afar.Open(t.Context(), "local:3")
+	quiet := afar.Config{Log: slog.DiscardHandler} // the pool warns of each lost worker
+	pool, err := quiet.Open(t.Context(), "local:3")
 	if err != nil {
 		t.Fatal(err)
 	}

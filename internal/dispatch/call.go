@@ -21,8 +21,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
+	"github.com/afar-go/afar/internal/mux"
 	"github.com/afar-go/afar/internal/peer"
 	"github.com/afar-go/afar/internal/wire"
 )
@@ -43,7 +45,8 @@ var (
 	ErrUnknownFunction = errors.New("afar: unknown function")
 )
 
-// Spec is what calls have in common. It is immutable once used.
+// Spec is what calls have in common. It is immutable once used, and used with
+// one dispatcher.
 type Spec struct {
 	Name        string // of the function, for people
 	Key         string // of the function
@@ -61,6 +64,9 @@ type Spec struct {
 	Depth       int
 	Parent      wire.Place // when Depth > 0
 	Lane        *Seat      // nil: any lane
+
+	pace  *pace // of the function, once looked up; guarded by the mutex of paced
+	paced *Dispatcher
 }
 
 // timeout is also a context.DeadlineExceeded, and a timeout in the sense of
@@ -108,7 +114,8 @@ type Call struct {
 	attempts  int  // that may have begun and did not end
 	solo      bool // send it in a chunk of its own
 	timedOut  bool
-	abandoned bool // nobody wants the outcome
+	stopped   time.Time // when it was canceled or had timed out; zero: neither
+	abandoned bool      // nobody wants the outcome
 	chunk     *chunk
 	at        int // position in chunk
 	done      int64
@@ -128,12 +135,25 @@ const (
 // Attempt counts from 1.
 func (c *Call) Attempt() int { return c.attempts + 1 }
 
+// label is what log handlers see of a call, which may end and be used again
+// while they run.
+func (c *Call) label() *Call {
+	return &Call{Spec: c.Spec, Index: c.Index, ID: c.ID, attempts: c.attempts, state: ended}
+}
+
 // Outcome is how a call ended: with an output or an error.
 type Outcome struct {
 	Output  []byte
 	Err     error
 	Worker  string
 	Attempt int
+	whole   []byte // the buffer that holds nothing but Output
+}
+
+// Free gives the output's memory back, once it is decoded.
+func (o *Outcome) Free() {
+	mux.Free(o.whole)
+	o.whole, o.Output = nil, nil
 }
 
 // Delivery is a call and its outcome.
@@ -189,14 +209,54 @@ func (l *Lost) Cause() string {
 	return text
 }
 
-// waiter is the sink of one call that somebody waits for.
-type waiter chan Outcome
+// Pending is a call that somebody waits for. It is used again and again.
+type Pending struct {
+	Call
+	Buf   []byte // for the input
+	out   Outcome
+	done  chan struct{} // one token: out is set
+	ended bool
 
-// Deliver wakes who waits.
-func (w waiter) Deliver(ds []Delivery) {
-	for i := range ds {
-		w <- ds[i].Outcome
+	answered bool // by its worker
+}
+
+var pendings = sync.Pool{New: func() any { return new(Pending) }}
+
+// Input buffers up to maxKept are used again. Larger ones are given away to
+// the link, and used again only when the worker has answered, since then the
+// link is done with them.
+const (
+	maxKept      = 16 << 10
+	maxKeptLarge = 4 << 20
+)
+
+// NewPending returns a call to be given to Do; Put gives it back.
+func NewPending() *Pending {
+	p := pendings.Get().(*Pending)
+	// The channel is not used again: tests under testing/synctest must not
+	// share channels.
+	p.done = make(chan struct{}, 1)
+	p.ended = true
+	return p
+}
+
+// Put gives the call back for later use, if it has ended.
+func (p *Pending) Put() {
+	if !p.ended {
+		return // the dispatcher still has it
 	}
+	if cap(p.Buf) > maxKept && !p.answered || cap(p.Buf) > maxKeptLarge {
+		p.Buf = nil
+	}
+	p.answered = false
+	p.Call, p.out, p.done = Call{}, Outcome{}, nil
+	pendings.Put(p)
+}
+
+// Deliver wakes who waits; it is the call's sink.
+func (p *Pending) Deliver(ds []Delivery) {
+	p.out = ds[0].Outcome
+	p.done <- struct{}{}
 }
 
 // Waiter is told when somebody waits for a call, and no longer: a call that
@@ -209,26 +269,36 @@ type Waiter interface {
 // Do submits a call and waits for its outcome. When ctx ends first, the call is
 // canceled and Do returns at once; a function that goes on nevertheless is
 // stopped in the background after its grace. by may be nil.
-func (d *Dispatcher) Do(ctx context.Context, c *Call, by Waiter) Outcome {
-	w := make(waiter, 1)
-	c.To = w
-	d.Submit(c)
+func (d *Dispatcher) Do(ctx context.Context, p *Pending, by Waiter) Outcome {
+	p.To, p.ended = p, false
+	d.Submit(&p.Call)
 	if by != nil {
 		by.Park()
 		defer by.Unpark()
 	}
-	if ctx.Done() == nil {
-		return <-w
-	}
-	select {
-	case out := <-w:
-		return out
-	case <-ctx.Done():
-	}
-	if d.Cancel(c, context.Cause(ctx)) {
+	if p.ended = d.await(ctx, p); !p.ended {
 		return Outcome{Err: CtxError(ctx), Attempt: 1}
 	}
-	return <-w // it ended in this moment
+	p.answered = p.out.Err == nil
+	return p.out
+}
+
+// await waits for the outcome, or cancels the call, which it tells by false.
+func (d *Dispatcher) await(ctx context.Context, p *Pending) bool {
+	if ctx.Done() == nil {
+		<-p.done
+		return true
+	}
+	select {
+	case <-p.done:
+		return true
+	case <-ctx.Done():
+	}
+	if d.Cancel(&p.Call, context.Cause(ctx)) {
+		return false
+	}
+	<-p.done // it ended in this moment
+	return true
 }
 
 // CtxError is ctx's error together with its cause.

@@ -3,11 +3,10 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"github.com/afar-go/afar/internal/peer"
+	"github.com/afar-go/afar/internal/wire"
 	"runtime"
 	"sync"
-	"time"
-
-	"github.com/afar-go/afar/internal/wire"
 )
 
 // Dispatcher places calls on lanes. Its methods may be used concurrently. One
@@ -20,29 +19,42 @@ type Dispatcher struct {
 	seats   map[*Seat]*queue // calls for one seat only
 	paces   map[string]*pace
 	sources map[*Source]struct{}
+	resting map[*Call]*rest
 	open    int   // calls submitted and not ended
 	failed  error // why no more calls are taken
 	closing bool  // only calls within calls are taken
 	drained chan struct{}
-	next    int // lane to try first, so that equals take turns
+	next    int  // lane to try first, so that equals take turns
+	idle    bool // there may be a lane with an idle slot
+	ahead   bool // there may be a lane that takes a chunk ahead of need
+	batch   []peer.Call
+
+	yielding bool // somebody is about to place what is queued
 }
 
 // Seat is a place that one lane at a time fills: a worker's, over its
 // replacements.
-type Seat struct{ Name string }
+type Seat struct {
+	Name string
+	err  error // why there will be no lane any more; guarded by the dispatcher's mutex
+}
 
 // New returns an empty dispatcher.
 func New() *Dispatcher {
-	return &Dispatcher{seats: map[*Seat]*queue{}, paces: map[string]*pace{}, sources: map[*Source]struct{}{}}
+	return &Dispatcher{seats: map[*Seat]*queue{}, paces: map[string]*pace{}, sources: map[*Source]struct{}{}, resting: map[*Call]*rest{}}
 }
 
-func (d *Dispatcher) pace(key string) *pace {
-	p := d.paces[key]
-	if p == nil {
-		p = &pace{}
-		d.paces[key] = p
+// pace returns how long calls of a spec's function take. d.mu is held.
+func (d *Dispatcher) pace(s *Spec) *pace {
+	if s.pace == nil || s.paced != d {
+		p := d.paces[s.Key]
+		if p == nil {
+			p = &pace{}
+			d.paces[s.Key] = p
+		}
+		s.pace, s.paced = p, d
 	}
-	return p
+	return s.pace
 }
 
 // work is what is left to do when the mutex is unlocked.
@@ -51,6 +63,24 @@ type work struct {
 	deliver []Delivery
 	kill    []*Lane
 	after   []func()
+}
+
+var works = sync.Pool{New: func() any { return new(work) }}
+
+// lock begins a critical section; unlock ends it.
+func (d *Dispatcher) lock() *work {
+	w := works.Get().(*work)
+	d.mu.Lock()
+	return w
+}
+
+func (w *work) put() {
+	clear(w.flush)
+	clear(w.deliver)
+	clear(w.kill)
+	clear(w.after)
+	w.flush, w.deliver, w.kill, w.after = w.flush[:0], w.deliver[:0], w.kill[:0], w.after[:0]
+	works.Put(w)
 }
 
 func (w *work) touch(l *Lane) {
@@ -83,6 +113,7 @@ func (d *Dispatcher) unlock(w *work) {
 	for _, f := range w.after {
 		f()
 	}
+	w.put()
 }
 
 // inlineBytes is how much may be unanswered on a lane for it to be written to
@@ -125,20 +156,24 @@ func (d *Dispatcher) settle(w *work, c *Call) {
 
 // refusal returns why a call is not taken, or nil.
 func (d *Dispatcher) refusal(c *Call) error {
-	if d.failed != nil {
-		return d.failed
-	}
-	if d.closing && c.Spec.Depth == 0 {
+	if d.closing && c.Spec.Depth == 0 && d.failed == nil {
 		return ErrClosed
 	}
-	return nil
+	return d.verdict(c)
+}
+
+// verdict returns why a call can never be placed, or nil.
+func (d *Dispatcher) verdict(c *Call) error {
+	if d.failed == nil && c.Spec.Lane != nil {
+		return c.Spec.Lane.err
+	}
+	return d.failed
 }
 
 // Submit queues a call and places what can be placed. The outcome may be
 // delivered before Submit returns.
 func (d *Dispatcher) Submit(c *Call) {
-	w := &work{}
-	d.mu.Lock()
+	w := d.lock()
 	c.state = idle
 	d.open++
 	if err := d.refusal(c); err != nil {
@@ -147,11 +182,17 @@ func (d *Dispatcher) Submit(c *Call) {
 		return
 	}
 	d.enqueue(c)
-	if d.open > 2 {
+	if d.yielding {
+		d.unlock(w) // whoever yields will place it
+		return
+	}
+	if d.open > 2 && (d.idle || d.ahead) {
 		// Others are calling too: let them add their calls to the same chunk.
+		d.yielding = true
 		d.mu.Unlock()
 		runtime.Gosched()
 		d.mu.Lock()
+		d.yielding = false
 	}
 	d.place(w, true)
 	d.unlock(w)
@@ -191,6 +232,11 @@ func (d *Dispatcher) place(w *work, force bool) {
 		}
 		l.send(w, d.take(&d.queue, l, idle))
 	}
+	d.idle, d.ahead = false, false
+	for _, l := range d.lanes {
+		d.idle = d.idle || l.idleSlots() > 0
+		d.ahead = d.ahead || l.waiting() <= l.slots && !l.slow
+	}
 	d.feed()
 }
 
@@ -214,7 +260,7 @@ func (d *Dispatcher) pick(force bool) (best *Lane, idle int) {
 // take takes the calls of one chunk from a queue.
 func (d *Dispatcher) take(q *queue, l *Lane, share int) []*Call {
 	first := q.first()
-	size := d.pace(first.Spec.Key).chunk()
+	size := d.pace(first.Spec).chunk()
 	if l.relay {
 		size = maxChunk
 	}
@@ -239,8 +285,7 @@ func (d *Dispatcher) take(q *queue, l *Lane, share int) []*Call {
 // has its context canceled, and its worker is killed when it goes on after its
 // grace. It returns false when the outcome was delivered, or is just now.
 func (d *Dispatcher) Cancel(c *Call, cause error) bool {
-	w := &work{}
-	d.mu.Lock()
+	w := d.lock()
 	defer d.unlock(w)
 	return d.cancel(w, c, cause)
 }
@@ -252,15 +297,18 @@ func (d *Dispatcher) cancel(w *work, c *Call, cause error) bool {
 	c.abandoned = true
 	switch c.state {
 	case queued:
-		d.queueOf(c).left(c)
 		d.settle(w, c)
+		d.queueOf(c).drop(c)
 	case resting:
+		d.rouse(c)
 		d.settle(w, c)
 	case placed:
 		ch := c.chunk
-		w.after = append(w.after, func() {
-			ch.lane.conn.Cancel(wire.Place{Chunk: ch.id, Index: c.at}, cause)
-		})
+		if ch == nil {
+			break // answered: only its log records are waited for
+		}
+		at := wire.Place{Chunk: ch.id, Index: c.at}
+		w.after = append(w.after, func() { ch.lane.conn.Cancel(at, cause) })
 		ch.lane.grace(ch, c)
 	}
 	return true
@@ -269,8 +317,7 @@ func (d *Dispatcher) cancel(w *work, c *Call, cause error) bool {
 // Fail ends the dispatcher: calls that wait end with err, and those that run
 // when their lanes are lost. It is idempotent; the first error counts.
 func (d *Dispatcher) Fail(err error) {
-	w := &work{}
-	d.mu.Lock()
+	w := d.lock()
 	defer d.unlock(w)
 	if d.failed != nil {
 		return
@@ -280,17 +327,23 @@ func (d *Dispatcher) Fail(err error) {
 	for _, q := range d.seats {
 		d.failQueue(w, q, err)
 	}
+	d.failResting(w)
 	d.feed()
 }
 
-// FailSeat ends the calls that wait for one seat.
+// FailSeat ends the calls that wait for one seat, and refuses others. The first
+// error counts.
 func (d *Dispatcher) FailSeat(s *Seat, err error) {
-	w := &work{}
-	d.mu.Lock()
+	w := d.lock()
 	defer d.unlock(w)
-	if q := d.seats[s]; q != nil {
-		d.failQueue(w, q, err)
+	if s.err == nil {
+		s.err = err
 	}
+	if q := d.seats[s]; q != nil {
+		d.failQueue(w, q, s.err)
+	}
+	d.failResting(w)
+	d.feed()
 }
 
 func (d *Dispatcher) failQueue(w *work, q *queue, err error) {
@@ -338,38 +391,4 @@ func (d *Dispatcher) Queued() int {
 		n += q.count
 	}
 	return n
-}
-
-// again queues a call for another attempt, after its backoff. d.mu is held.
-func (d *Dispatcher) again(w *work, c *Call) {
-	c.chunk = nil
-	c.timedOut = false
-	if err := d.failed; err != nil {
-		d.end(w, c, Outcome{Err: err})
-		return
-	}
-	if c.Spec.Backoff == nil {
-		d.queueOf(c).pushFront(c)
-		return
-	}
-	c.state = resting
-	attempt := c.attempts
-	w.after = append(w.after, func() {
-		time.AfterFunc(c.Spec.Backoff(attempt), func() { d.wakeUp(c) })
-	})
-}
-
-func (d *Dispatcher) wakeUp(c *Call) {
-	w := &work{}
-	d.mu.Lock()
-	defer d.unlock(w)
-	if c.state != resting {
-		return
-	}
-	if d.failed != nil {
-		d.end(w, c, Outcome{Err: d.failed})
-		return
-	}
-	d.queueOf(c).pushFront(c)
-	d.place(w, true)
 }

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/afar-go/afar/internal/peer"
@@ -35,11 +34,13 @@ type Lane struct {
 	dirty   bool
 	inline  bool
 	gone    bool
+	retired bool
 	empty   chan struct{} // after Retire: closed when no chunks are left
 	settled bool
-	killed  *Call // for whose sake the worker was killed
+	killed  string // the function for whose sake the worker was killed, or ""
 	held    map[uint64]*chunk
 
+	scratch  []answer             // of the reader, for Results
 	incoming map[wire.Place]*Call // calls of the worker's own
 	done     int                  // calls that ended here
 	failed   int
@@ -60,6 +61,7 @@ type chunk struct {
 	running bool
 	since   time.Time // when the call at next began, at the earliest
 	timer   *time.Timer
+	rings   time.Time // when timer does
 }
 
 // LaneConfig says what a lane leads to.
@@ -92,16 +94,22 @@ func (l *Lane) Join(conn *peer.Conn, c LaneConfig) {
 	for i, key := range c.Functions {
 		l.index[key] = i
 	}
-	if l.gone {
+	if l.gone || l.retired {
 		return
 	}
 	d.lanes = append(d.lanes, l)
 	d.place(w, true)
 }
 
-func (l *Lane) waiting() int   { return len(l.chunks) - l.parked }
-func (l *Lane) idleSlots() int { return max(0, l.slots-l.waiting()) }
-func (l *Lane) load() int      { return l.calls*1024/l.slots + l.waiting() }
+func (l *Lane) waiting() int { return len(l.chunks) - l.parked }
+func (l *Lane) load() int    { return l.calls*1024/l.slots + l.waiting() }
+
+func (l *Lane) idleSlots() int {
+	if l.retired {
+		return 0
+	}
+	return max(0, l.slots-l.waiting())
+}
 
 // takes tells whether the lane takes a chunk from the queue now.
 func (l *Lane) takes(d *Dispatcher, q *queue, force bool) bool {
@@ -114,14 +122,28 @@ func (l *Lane) takes(d *Dispatcher, q *queue, force bool) bool {
 		// no longer be that of sending.
 		return false
 	}
+	if l.retired {
+		return c.Spec.Depth > 0 && l.within(d)
+	}
 	if l.idleSlots() > 0 {
 		return true
 	}
-	p := d.pace(c.Spec.Key)
+	p := d.pace(c.Spec)
 	if l.slow || !p.quick() || c.Spec.exact() || l.waiting() > l.slots {
 		return false
 	}
 	return force || 2*q.count >= p.chunk()
+}
+
+// within tells whether a retired lane takes a call within a call: when a call
+// that it has may be waiting for it, and no other lane is there.
+func (l *Lane) within(d *Dispatcher) bool {
+	for _, other := range d.lanes {
+		if !other.retired {
+			return false
+		}
+	}
+	return !l.settled && l.waiting() < l.slots
 }
 
 // send puts calls on the lane as one chunk. d.mu is held.
@@ -138,13 +160,13 @@ func (l *Lane) send(w *work, calls []*Call) {
 	}
 	l.lastID++
 	ch := &chunk{lane: l, id: l.lastID, calls: calls, left: len(calls)}
-	batch := make([]peer.Call, len(calls))
+	batch := l.d.batch[:0]
 	var info *wire.Info
 	for i, c := range calls {
 		if i == 0 || c.Spec != calls[i-1].Spec || c.attempts != calls[i-1].attempts {
 			info = c.info(fn)
 		}
-		batch[i] = peer.Call{Info: info, Input: c.Input}
+		batch = append(batch, peer.Call{Info: info, Input: c.Input})
 		ch.bytes += len(c.Input)
 		c.state, c.chunk, c.at = placed, ch, i
 	}
@@ -155,6 +177,8 @@ func (l *Lane) send(w *work, calls []*Call) {
 	l.calls += len(calls)
 	l.bytes += ch.bytes
 	l.conn.Send(ch.id, batch)
+	clear(batch)
+	l.d.batch = batch
 	w.touch(l)
 	l.promote()
 }
@@ -195,6 +219,7 @@ func (l *Lane) remove(ch *chunk) {
 	}
 	l.bytes -= ch.bytes
 	l.slow = false
+	l.d.idle = true
 	ch.stop()
 	l.promote()
 	l.settle()
@@ -224,7 +249,7 @@ func (l *Lane) Results(id uint64, first, n int, elapsed time.Duration, body *wir
 	}
 	l.d.mu.Lock()
 	ch := l.find(id)
-	if ch == nil {
+	if ch == nil || l.gone {
 		l.d.mu.Unlock()
 		return nil // of a chunk that was given up
 	}
@@ -232,74 +257,85 @@ func (l *Lane) Results(id uint64, first, n int, elapsed time.Duration, body *wir
 		l.d.mu.Unlock()
 		return fmt.Errorf("%w: results %d to %d of a chunk of %d", wire.ErrMalformed, first, first+n, len(ch.calls))
 	}
-	calls := slices.Clone(ch.calls[first : first+n])
-	l.d.mu.Unlock()
-	answers := make([]answer, n)
-	for i, c := range calls {
+	answers := append(l.scratch[:0], make([]answer, n)...)
+	l.scratch = answers
+	defer clear(answers)
+	for i := range answers {
+		c := ch.open(first + i)
 		if c == nil {
-			return fmt.Errorf("%w: second result of a call", wire.ErrMalformed)
+			l.d.mu.Unlock()
+			return errTwice
 		}
-		a, err := l.answer(c, body)
-		if err != nil {
+		// The call itself may end and be used again once the mutex is unlocked.
+		answers[i] = answer{spec: c.Spec, late: c.timedOut}
+	}
+	l.d.mu.Unlock()
+	for i := range answers {
+		if err := l.read(&answers[i], body); err != nil {
 			return err
 		}
-		answers[i] = a
 	}
 	if err := body.End(); err != nil {
 		return err
 	}
+	if whole := body.Whole(); n == 1 && len(answers[0].out.Output) > chunkBytes {
+		answers[0].out.whole = whole // nothing else is in it
+	}
 	return l.commit(ch, first, answers, elapsed)
 }
 
+var errTwice = fmt.Errorf("%w: second result of a call", wire.ErrMalformed)
+
 // answer is a result that was read.
 type answer struct {
+	spec   *Spec
 	out    Outcome
-	late   bool
+	late   bool   // the call ran longer than its timeout
 	retry  bool   // the policy wants another attempt
-	again  bool   // the policy wants another attempt after a timeout
 	logged uint64 // kept back until so many notes were handled
 }
 
-func (l *Lane) answer(c *Call, body *wire.Reader) (a answer, err error) {
+// read reads a result and asks the policy about it.
+func (l *Lane) read(a *answer, body *wire.Reader) error {
 	r, err := wire.ParseResult(body)
 	if err != nil {
-		return a, err
+		return err
 	}
-	a = answer{out: Outcome{Output: r.Payload, Worker: l.name}, logged: r.Logged}
-	a.late = r.Status&wire.StatusLate != 0
-	retry := c.Spec.RetryError
-	a.again = retry != nil && c.Spec.Timeout > 0 && retry(ErrTimeout)
-	if r.Status&wire.StatusFailed == 0 {
-		return a, nil
+	a.logged = r.Logged
+	a.late = a.late || r.Status&wire.StatusLate != 0
+	a.out = Outcome{Output: r.Payload, Worker: l.name}
+	if r.Status&wire.StatusFailed != 0 {
+		fault, err := peer.DecodeError(r.Payload)
+		if err != nil {
+			return err
+		}
+		a.out = Outcome{Err: relayed(fault), Worker: l.name}
+		if fault.Worker != "" {
+			a.out.Worker = fault.Worker
+		}
 	}
-	fault, err := peer.DecodeError(r.Payload)
-	if err != nil {
-		return a, err
+	if a.late {
+		a.out = Outcome{Err: ErrTimeout, Worker: l.name}
 	}
-	a.out = Outcome{Err: relayed(fault), Worker: l.name}
-	if fault.Worker != "" {
-		a.out.Worker = fault.Worker
-	}
-	a.retry = retry != nil && retry(a.out.Err)
-	return a, nil
+	a.retry = a.out.Err != nil && a.spec.RetryError != nil && a.spec.RetryError(a.out.Err)
+	return nil
 }
 
 // commit enters results into the books.
 func (l *Lane) commit(ch *chunk, first int, answers []answer, elapsed time.Duration) error {
 	d := l.d
-	w := &work{}
-	d.mu.Lock()
+	w := d.lock()
 	defer d.unlock(w)
 	if l.gone || ch.left == 0 {
 		return nil
 	}
 	if !l.relay {
-		d.pace(ch.calls[first].Spec.Key).learn(len(answers), elapsed)
+		d.pace(answers[0].spec).learn(len(answers), elapsed)
 	}
 	for i := range answers {
-		c := ch.calls[first+i]
-		if c == nil || c.chunk != ch {
-			return fmt.Errorf("%w: second result of a call", wire.ErrMalformed)
+		c := ch.open(first + i)
+		if c == nil {
+			return errTwice
 		}
 		ch.calls[first+i] = nil
 		ch.left--
@@ -315,9 +351,17 @@ func (l *Lane) commit(ch *chunk, first int, answers []answer, elapsed time.Durat
 	return nil
 }
 
+// open returns the call at an index if it was not answered, nil otherwise.
+func (ch *chunk) open(i int) *Call {
+	if c := ch.calls[i]; c != nil && c.chunk == ch {
+		return c
+	}
+	return nil
+}
+
 // advance moves next to the first call that was not answered.
 func (ch *chunk) advance() {
-	for ch.next < len(ch.calls) && ch.calls[ch.next] == nil {
+	for ch.next < len(ch.calls) && ch.open(ch.next) == nil {
 		ch.next++
 	}
 }
@@ -329,17 +373,8 @@ func (l *Lane) conclude(w *work, ch *chunk, c *Call, a *answer) {
 	if a.out.Err != nil {
 		l.failed++
 	}
-	if c.timedOut || a.late {
-		a.out = Outcome{Err: ErrTimeout, Worker: l.name}
-		a.retry = a.again
-	}
-	if a.retry && !c.abandoned && c.Attempt() < c.Spec.maxAttempts() {
-		c.attempts++
-		d.again(w, c)
-		return
-	}
 	if a.logged == 0 || c.abandoned {
-		d.end(w, c, a.out)
+		d.decide(w, c, a.out, a.retry)
 		return
 	}
 	// Its log records are still being handled: they come first.
@@ -347,30 +382,29 @@ func (l *Lane) conclude(w *work, ch *chunk, c *Call, a *answer) {
 	ch.held++
 	ch.calls[c.at] = c
 	c.chunk = nil
-	out := a.out
+	out, retry, logged := a.out, a.retry, a.logged
 	w.after = append(w.after, func() {
-		l.conn.AfterNotes(a.logged, func() { l.unhold(ch, c, out) })
+		l.conn.AfterNotes(logged, func() { l.unhold(ch, c, out, retry) })
 	})
 }
 
-func (l *Lane) unhold(ch *chunk, c *Call, out Outcome) {
-	w := &work{}
-	l.d.mu.Lock()
+func (l *Lane) unhold(ch *chunk, c *Call, out Outcome, retry bool) {
+	w := l.d.lock()
 	defer l.d.unlock(w)
 	ch.calls[c.at] = nil
 	if ch.held--; ch.held == 0 {
 		delete(l.held, ch.id)
 	}
-	if c.state != ended {
-		l.d.end(w, c, out)
+	l.d.decide(w, c, out, retry)
+	if retry {
+		l.d.place(w, true)
 	}
 }
 
 // Release takes calls back that have not begun.
 func (l *Lane) Release(id uint64, from int) {
 	d := l.d
-	w := &work{}
-	d.mu.Lock()
+	w := d.lock()
 	defer d.unlock(w)
 	ch := l.find(id)
 	if ch == nil || l.gone {
@@ -397,11 +431,12 @@ func (l *Lane) Release(id uint64, from int) {
 // back queues a call again that has not begun.
 func (l *Lane) back(w *work, c *Call) {
 	c.chunk = nil
+	c.timedOut, c.stopped = false, time.Time{}
 	switch {
 	case c.abandoned:
 		l.d.settle(w, c)
-	case l.d.failed != nil:
-		l.d.end(w, c, Outcome{Err: l.d.failed})
+	case l.d.verdict(c) != nil:
+		l.d.end(w, c, Outcome{Err: l.d.verdict(c)})
 	default:
 		l.d.queueOf(c).pushFront(c)
 	}
@@ -414,14 +449,14 @@ func (l *Lane) Park(p wire.Place) { l.park(p, true) }
 func (l *Lane) Unpark(p wire.Place) { l.park(p, false) }
 
 func (l *Lane) park(p wire.Place, on bool) {
-	w := &work{}
-	l.d.mu.Lock()
+	w := l.d.lock()
 	defer l.d.unlock(w)
 	ch := l.find(p.Chunk)
 	if ch == nil || ch.parked == on {
 		return
 	}
 	ch.parked = on
+	l.d.idle = true
 	if on {
 		l.parked++
 	} else {
@@ -433,23 +468,18 @@ func (l *Lane) park(p wire.Place, on bool) {
 // Idle places what can be placed now that everything that came was handled.
 func (l *Lane) Idle() {
 	d := l.d
-	w := &work{}
-	d.mu.Lock()
+	w := d.lock()
 	d.place(w, true)
 	d.unlock(w)
 }
 
-// Retire makes the lane take no more calls and returns a channel that is closed
-// when those that it has are answered.
+// Retire makes the lane take no more calls, except calls within calls when it
+// is the last, and returns a channel that is closed when those that it has are
+// answered.
 func (l *Lane) Retire() <-chan struct{} {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
-	for i, other := range l.d.lanes {
-		if other == l {
-			l.d.lanes = append(l.d.lanes[:i:i], l.d.lanes[i+1:]...)
-			break
-		}
-	}
+	l.retired = true
 	if l.empty == nil {
 		l.empty = make(chan struct{})
 		l.settle()

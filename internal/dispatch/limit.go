@@ -19,8 +19,12 @@ func (l *Lane) arm(ch *chunk) {
 		return
 	}
 	ch.since = time.Now()
-	if ch.timer == nil {
-		ch.timer = time.AfterFunc(c.Spec.Timeout, func() { l.expire(ch) })
+	switch due := ch.since.Add(c.Spec.Timeout); {
+	case ch.timer == nil:
+		ch.timer, ch.rings = time.AfterFunc(c.Spec.Timeout, func() { l.expire(ch) }), due
+	case due.Before(ch.rings): // calls of one chunk may have different timeouts
+		ch.timer.Reset(c.Spec.Timeout)
+		ch.rings = due
 	}
 }
 
@@ -41,40 +45,47 @@ func (l *Lane) current(ch *chunk) *Call {
 
 // expire cancels a call that has run for its timeout.
 func (l *Lane) expire(ch *chunk) {
-	w := &work{}
-	l.d.mu.Lock()
+	w := l.d.lock()
 	defer l.d.unlock(w)
-	c := l.current(ch)
-	if c == nil || c.Spec.Timeout <= 0 || ch.timer == nil {
-		return
-	}
-	if left := c.Spec.Timeout - time.Since(ch.since); left > 0 {
-		ch.timer.Reset(left)
+	timer, c := ch.timer, l.current(ch)
+	if timer == nil {
 		return
 	}
 	ch.timer = nil
+	if c == nil || c.Spec.Timeout <= 0 || c.timedOut {
+		return
+	}
+	if left := c.Spec.Timeout - time.Since(ch.since); left > 0 {
+		timer.Reset(left)
+		ch.timer, ch.rings = timer, time.Now().Add(left)
+		return
+	}
 	c.timedOut = true
-	w.after = append(w.after, func() {
-		l.conn.Cancel(wire.Place{Chunk: ch.id, Index: c.at}, context.DeadlineExceeded)
-	})
+	at := wire.Place{Chunk: ch.id, Index: c.at}
+	w.after = append(w.after, func() { l.conn.Cancel(at, context.DeadlineExceeded) })
 	l.grace(ch, c)
 }
 
-// grace kills the worker when, after the call's grace, it is still at a call
-// that was canceled or has timed out.
-func (l *Lane) grace(ch *chunk, c *Call) {
+// grace kills the worker when it is still at one of these calls, which were
+// canceled or have timed out, after the call's grace. They have one Spec.
+func (l *Lane) grace(ch *chunk, calls ...*Call) {
 	if l.relay {
 		return // the far side sees to it
 	}
-	time.AfterFunc(c.Spec.grace(), func() {
-		w := &work{}
-		l.d.mu.Lock()
+	now := time.Now()
+	for _, c := range calls {
+		if c.stopped.IsZero() {
+			c.stopped = now
+		}
+	}
+	time.AfterFunc(calls[0].Spec.grace(), func() {
+		w := l.d.lock()
 		defer l.d.unlock(w)
 		at := l.current(ch)
-		if at == nil || l.killed != nil || !at.timedOut && !at.abandoned {
+		if at == nil || l.killed != "" || at.stopped.IsZero() || time.Since(at.stopped) < at.Spec.grace() {
 			return
 		}
-		l.killed = at
+		l.killed = at.Spec.Name
 		w.kill = append(w.kill, l)
 	})
 }
@@ -101,14 +112,17 @@ func (l *Lane) leave(w *work, ch *chunk, s *Source, cause error) {
 	if len(mine) == 0 {
 		return
 	}
-	l.grace(ch, mine[0])
-	w.after = append(w.after, func() {
-		if !others {
-			l.conn.Cancel(wire.Place{Chunk: ch.id, Index: wire.Whole}, cause)
-			return
-		}
+	l.grace(ch, mine...)
+	places := []wire.Place{{Chunk: ch.id, Index: wire.Whole}}
+	if others {
+		places = places[:0]
 		for _, c := range mine {
-			l.conn.Cancel(wire.Place{Chunk: ch.id, Index: c.at}, cause)
+			places = append(places, wire.Place{Chunk: ch.id, Index: c.at})
+		}
+	}
+	w.after = append(w.after, func() {
+		for _, at := range places {
+			l.conn.Cancel(at, cause)
 		}
 	})
 }

@@ -5,8 +5,7 @@ package dispatch
 // again or end.
 func (l *Lane) Lose(lost Lost) {
 	d := l.d
-	w := &work{}
-	d.mu.Lock()
+	w := d.lock()
 	defer d.unlock(w)
 	if l.gone {
 		return
@@ -39,14 +38,17 @@ func (l *Lane) loseChunk(w *work, ch *chunk, lost Lost) {
 		if c == nil || c.chunk != ch {
 			continue
 		}
+		ch.calls[i] = c.label() // for log records that are still to be handled
 		switch {
 		case c.abandoned:
 			l.d.settle(w, c)
 		case c.timedOut:
-			l.d.end(w, c, Outcome{Err: ErrTimeout, Worker: l.name})
+			l.done++
+			l.failed++
+			l.d.ask(w, c, Outcome{Err: ErrTimeout, Worker: l.name})
 		case !begun:
 			l.back(w, c)
-		case l.killed != nil && !c.Spec.exact():
+		case l.killed != "" && !c.Spec.exact():
 			// We killed the worker for another call's sake.
 			c.solo = c.solo || suspects > 1
 			l.back(w, c)

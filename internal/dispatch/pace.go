@@ -26,7 +26,7 @@ func (p *pace) learn(n int, elapsed time.Duration) {
 	if n == 0 {
 		return
 	}
-	each := max(elapsed/time.Duration(n), 1)
+	each := min(max(elapsed/time.Duration(n), 1), time.Hour) // the worker's word is not trusted
 	switch {
 	case p.average == 0 || each > p.average:
 		p.average = each

@@ -5,6 +5,7 @@ package dispatch
 // the number of calls that wait for their own stays small.
 type queue struct {
 	levels []deque // by depth
+	top    int     // no level above it has calls
 	count  int
 }
 
@@ -13,6 +14,7 @@ func (q *queue) level(c *Call) *deque {
 	for len(q.levels) <= depth {
 		q.levels = append(q.levels, deque{})
 	}
+	q.top = max(q.top, depth)
 	return &q.levels[depth]
 }
 
@@ -37,11 +39,15 @@ func (q *queue) pushFront(c *Call) {
 
 // first returns the next call without taking it, nil when there is none.
 func (q *queue) first() *Call {
-	for i := len(q.levels) - 1; i >= 0; i-- {
-		for l := &q.levels[i]; l.n > 0; l.popFront() {
+	for ; len(q.levels) > 0; q.top-- {
+		for l := &q.levels[q.top]; l.n > 0; l.popFront() {
 			if c := l.front(); c.state == queued {
 				return c
-			} // else it was canceled meanwhile
+			}
+			l.dead-- // it was canceled meanwhile
+		}
+		if q.top == 0 {
+			break
 		}
 	}
 	return nil
@@ -57,6 +63,16 @@ func (q *queue) pop() *Call {
 	return c
 }
 
+// drop takes a call out that has ended. Its place in the ring stays until it
+// is met there, or until half of the ring's calls are such.
+func (q *queue) drop(c *Call) {
+	q.left(c)
+	l := q.level(c)
+	if l.dead++; l.dead > 32 && 2*l.dead > l.n {
+		l.sweep()
+	}
+}
+
 // left counts a call that leaves the queue.
 func (q *queue) left(c *Call) {
 	q.count--
@@ -70,6 +86,19 @@ type deque struct {
 	ring []*Call // its length is a power of two
 	head int
 	n    int
+	dead int // of them: calls that have ended meanwhile, about
+}
+
+// sweep drops the calls that have ended.
+func (d *deque) sweep() {
+	for n := d.n; n > 0; n-- {
+		c := d.front()
+		d.popFront()
+		if c.state == queued {
+			d.pushBack(c)
+		}
+	}
+	d.dead = 0
 }
 
 func (d *deque) grow() {

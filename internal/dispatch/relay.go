@@ -34,7 +34,10 @@ func (l *Lane) Calls(id uint64, n int, body *wire.Reader, owned bool) error {
 	if !owned {
 		body = wire.NewReader(append([]byte(nil), body.Rest()...))
 	}
-	calls := make([]*Call, 0, min(n, maxChunk))
+	if n > maxChunk {
+		return fmt.Errorf("%w: chunk of %d calls, limit %d", wire.ErrMalformed, n, maxChunk)
+	}
+	calls := make([]*Call, 0, n)
 	var info *wire.Info
 	var spec *Spec
 	for i := range n {
@@ -55,8 +58,7 @@ func (l *Lane) Calls(id uint64, n int, body *wire.Reader, owned bool) error {
 		return err
 	}
 	d := l.d
-	w := &work{}
-	d.mu.Lock()
+	w := d.lock()
 	defer d.unlock(w)
 	for _, c := range calls {
 		d.open++
@@ -81,6 +83,8 @@ func gone(l *Lane) error {
 const maxDepth = 100_000
 
 func (l *Lane) spec(info *wire.Info) (*Spec, error) {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
 	if info.Function >= len(l.keys) || info.Depth < 1 || info.Depth > maxDepth {
 		return nil, fmt.Errorf("%w: call of function %d of %d at depth %d", wire.ErrMalformed, info.Function, len(l.keys), info.Depth)
 	}
@@ -91,8 +95,6 @@ func (l *Lane) spec(info *wire.Info) (*Spec, error) {
 	if info.Remaining > 0 {
 		s.Deadline = time.Now().Add(info.Remaining)
 	}
-	l.d.mu.Lock()
-	defer l.d.mu.Unlock()
 	if parent := l.call(s.Parent); parent != nil {
 		s.Log, s.Progress = parent.Spec.Log, nil
 	}
@@ -110,8 +112,7 @@ func functionName(key string) string {
 // Cancel ends a call of the worker's.
 func (l *Lane) Cancel(place wire.Place, cause error) {
 	d := l.d
-	w := &work{}
-	d.mu.Lock()
+	w := d.lock()
 	defer d.unlock(w)
 	for at, c := range l.incoming {
 		if at == place || at.Chunk == place.Chunk && place.Index == wire.Whole {
@@ -172,7 +173,7 @@ func relayed(f *peer.Fault) error {
 	switch f.Type {
 	case faultLost:
 		var lost *Lost
-		if errors.As(f, &lost) {
+		if errors.As(f, &lost) && lost != nil {
 			return lost
 		}
 	case faultOther:
@@ -206,7 +207,7 @@ func (l *Lane) call(p wire.Place) *Call {
 func (l *Lane) Note(n peer.Note) {
 	l.d.mu.Lock()
 	c := l.call(n.Place)
-	log, progress := l.log, func(string, int64, int64) {}
+	worker, log, progress := l.name, l.log, func(string, int64, int64) {}
 	if c != nil {
 		if c.Spec.Log != nil {
 			log = c.Spec.Log
@@ -217,13 +218,14 @@ func (l *Lane) Note(n peer.Note) {
 		if n.Record == nil {
 			c.done, c.total = n.Done, n.Total
 		}
+		c = c.label()
 	}
 	l.d.mu.Unlock()
 	switch {
 	case n.Record == nil:
-		progress(l.name, n.Done, n.Total)
+		progress(worker, n.Done, n.Total)
 	case log != nil:
-		log(l.name, c, n.Record)
+		log(worker, c, n.Record)
 	}
 }
 
@@ -237,14 +239,14 @@ type State struct {
 	Ended       int
 	Failed      int
 	Parked      int
-	Killed      bool // we killed the worker, for the sake of a call
+	Killed      string // the function for whose sake we killed the worker, or ""
 }
 
 // State returns a snapshot.
 func (l *Lane) State() State {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
-	s := State{Ended: l.done, Failed: l.failed, Parked: l.parked, Killed: l.killed != nil}
+	s := State{Ended: l.done, Failed: l.failed, Parked: l.parked, Killed: l.killed}
 	for _, ch := range l.chunks {
 		c := l.current(ch)
 		if c == nil {

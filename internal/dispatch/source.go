@@ -8,6 +8,7 @@ type Source struct {
 	d      *Dispatcher
 	spec   *Spec
 	queued int
+	spare  int // calls that may be added before room is asked again
 	waits  bool
 	wake   chan struct{}
 	over   bool
@@ -25,17 +26,17 @@ func (d *Dispatcher) Source(spec *Spec) *Source {
 // room returns how many more calls of the source may be queued. d.mu is held.
 func (s *Source) room() int {
 	d := s.d
-	if d.failed != nil || d.closing && s.spec.Depth == 0 || s.over {
+	if d.failed != nil || s.spec.Lane != nil && s.spec.Lane.err != nil || d.closing && s.spec.Depth == 0 || s.over {
 		return 1 // to be told so
 	}
 	room, lanes := 0, 0
 	for _, l := range d.lanes {
-		if s.spec.Lane == nil || s.spec.Lane == l.seat {
+		if !l.retired && (s.spec.Lane == nil || s.spec.Lane == l.seat) {
 			room += l.idleSlots()
 			lanes++
 		}
 	}
-	if p := d.pace(s.spec.Key); p.quick() && !s.spec.exact() {
+	if p := d.pace(s.spec); p.quick() && !s.spec.exact() {
 		room += 2 * p.chunk() * lanes
 	}
 	return room - s.queued
@@ -78,8 +79,7 @@ func (s *Source) Ready(ctx context.Context) error {
 // otherwise Ready says when.
 func (s *Source) Add(c *Call) (more bool) {
 	d := s.d
-	w := &work{}
-	d.mu.Lock()
+	w := d.lock()
 	c.state = idle
 	c.source = s
 	d.open++
@@ -93,21 +93,28 @@ func (s *Source) Add(c *Call) (more bool) {
 		return true
 	}
 	d.enqueue(c)
-	d.place(w, false)
-	more = s.room() > 0
-	if !more {
-		d.place(w, true)
-		more = s.room() > 0
+	if s.spare--; s.spare <= 0 || s.placeable() {
+		d.place(w, false)
+		if s.spare = s.room(); s.spare <= 0 {
+			d.place(w, true)
+			s.spare = s.room()
+		}
 	}
+	more = s.spare > 0
 	d.unlock(w)
 	return more
+}
+
+// placeable tells whether placing calls might do anything now. d.mu is held.
+func (s *Source) placeable() bool {
+	d := s.d
+	return d.idle || s.spec.Lane != nil || d.ahead && 2*d.queue.count >= d.pace(s.spec).chunk()
 }
 
 // Leave cancels the source's calls that have not ended.
 func (s *Source) Leave(cause error) {
 	d := s.d
-	w := &work{}
-	d.mu.Lock()
+	w := d.lock()
 	defer d.unlock(w)
 	s.over = true
 	delete(d.sources, s)
@@ -116,8 +123,18 @@ func (s *Source) Leave(cause error) {
 		s.wake <- struct{}{}
 	}
 	d.purge(w, d.queueOf(&Call{Spec: s.spec}), s)
+	for c := range d.resting {
+		if c.source == s {
+			c.abandoned = true
+			d.rouse(c)
+			d.settle(w, c)
+		}
+	}
 	for _, l := range d.lanes {
 		for _, ch := range l.chunks {
+			l.leave(w, ch, s, cause)
+		}
+		for _, ch := range l.held {
 			l.leave(w, ch, s, cause)
 		}
 	}
@@ -138,5 +155,6 @@ func (d *Dispatcher) purge(w *work, q *queue, s *Source) {
 				l.pushBack(c)
 			}
 		}
+		l.dead = 0
 	}
 }

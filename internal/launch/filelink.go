@@ -5,12 +5,15 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 )
 
 // fileLink is the parent's end of a worker's link: two pipes, known to the runtime's poller where it can, so that
 // Close interrupts a Read that waits.
 type fileLink struct {
 	in, out *os.File
+	conn    syscall.RawConn // of in
+	spin    spinner         // of Read
 
 	// mu makes each Write and Writev one turn. Close does not take it: it has to interrupt a write that waits.
 	mu      sync.Mutex
@@ -18,7 +21,11 @@ type fileLink struct {
 }
 
 func newFileLink(in, out *os.File) (*fileLink, error) {
-	l := &fileLink{in: in, out: out}
+	conn, err := in.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	l := &fileLink{in: in, out: out, conn: conn}
 	if err := l.vectors.init(out); err != nil {
 		return nil, err
 	}
@@ -26,7 +33,7 @@ func newFileLink(in, out *os.File) (*fileLink, error) {
 }
 
 func (l *fileLink) Read(p []byte) (int, error) {
-	n, err := l.in.Read(p)
+	n, err := l.spin.readPolled(l.in, l.conn, p)
 	if err != nil && brokenPipe(err) {
 		err = io.EOF // so Windows calls the end of a pipe
 	}

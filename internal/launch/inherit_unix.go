@@ -21,7 +21,7 @@ func takeLink(read, write uintptr) (Link, error) {
 			return nil, fmt.Errorf("descriptor %d is not a pipe", fd)
 		}
 		unix.CloseOnExec(fd)
-		if err := unix.SetNonblock(fd, false); err != nil {
+		if err := unix.SetNonblock(fd, fd == link.in); err != nil {
 			return nil, os.NewSyscallError("fcntl", err)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 
 // linkPipeBytes is the size that is asked for the link's pipes. The kernel's default of 64 KiB costs bulk transfers
 // a good part of their speed.
-const linkPipeBytes = 1 << 20
+const linkPipeBytes = 256 << 10
 
 // enlarge makes a pipe of the link larger. It may fail, since a user's pipes are limited in all.
 func enlarge(pipe *os.File) {

@@ -11,12 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rawLink is the worker's end of its link: two blocking descriptors, read and written by plain system calls. That
-// has less latency than the runtime's poller, whose only advantage, that Close interrupts a Read, a worker does not
-// need: it ends with its link.
+// rawLink is the worker's end of its link: two descriptors that are read and written by plain system calls, and
+// waited for by the thread. That has less latency than the runtime's poller, whose only advantage, that Close
+// interrupts a Read, a worker does not need: it ends with its link.
 type rawLink struct {
 	in, out int
 	closed  atomic.Bool
+	spin    spinner // of Read
 
 	mu   sync.Mutex // makes each Write and Writev one turn
 	left [][]byte   // Writev's copy of its argument, kept so that a call allocates nothing
@@ -31,7 +32,7 @@ func (l *rawLink) Read(p []byte) (int, error) {
 		if l.closed.Load() {
 			return 0, os.ErrClosed
 		}
-		n, err := unix.Read(l.in, p)
+		n, err := l.spin.readSleeping(l.in, p)
 		switch {
 		case err == unix.EINTR:
 		case err != nil:

@@ -12,14 +12,15 @@ import (
 // keepalive notices a peer that is silent. Any byte is a sign of life; only
 // when none came for a period is a ping sent, and after Misses periods without
 // a byte the session fails. Both ends do this, so each knows of the other's
-// death within (Misses+1) periods.
+// death within (Misses+1) periods of its last byte.
 type keepalive struct {
-	period atomic.Int64 // nanoseconds; negative: off
-	heard  atomic.Int64 // how many times bytes have arrived
+	heard atomic.Int64 // how many times bytes have arrived
 
 	mu      sync.Mutex
-	timer   *time.Timer
-	last    int64 // heard, at the last tick
+	period  time.Duration // negative: off
+	ring    func()        // what the timer does; nil before start
+	timer   *time.Timer   // nil until the period is first positive
+	last    int64         // heard, at the last tick
 	misses  int
 	stopped bool
 }
@@ -27,61 +28,63 @@ type keepalive struct {
 func (k *keepalive) start(s *Session) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.period.Store(int64(s.config.Keepalive))
-	k.timer = time.AfterFunc(s.config.Keepalive, func() { k.tick(s) })
-	if s.config.Keepalive < 0 || k.stopped {
-		k.timer.Stop()
-	}
+	k.ring = func() { k.tick(s) }
+	k.arm()
 }
 
 func (k *keepalive) reset(period time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.period.Store(int64(period))
-	if k.timer == nil || k.stopped {
-		return
-	}
-	if period < 0 {
-		k.timer.Stop()
-	} else {
-		k.timer.Reset(period)
-	}
+	k.period, k.misses = period, 0
+	k.arm()
 }
 
 func (k *keepalive) stop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.stopped = true
-	if k.timer != nil {
+	k.arm()
+}
+
+// arm makes the timer ring in a period, or not at all; k.mu is held.
+func (k *keepalive) arm() {
+	switch off := k.stopped || k.period < 0 || k.ring == nil; {
+	case !off && k.timer == nil:
+		k.timer = time.AfterFunc(k.period, k.ring)
+	case !off:
+		k.timer.Reset(k.period)
+	case k.timer != nil:
 		k.timer.Stop()
 	}
 }
 
 func (k *keepalive) tick(s *Session) {
-	period := time.Duration(k.period.Load())
+	if silent, lost := k.count(s); lost {
+		s.fail(fmt.Errorf("%w for %v (%d keepalive periods)", ErrSilent, silent, Misses))
+	}
+}
+
+// count tells whether the peer counts as lost, and pings it if that is still
+// open.
+func (k *keepalive) count(s *Session) (silent time.Duration, lost bool) {
 	k.mu.Lock()
-	heard := k.heard.Load()
-	if heard != k.last {
+	defer k.mu.Unlock()
+	if k.stopped || k.period < 0 {
+		return 0, false
+	}
+	if heard := k.heard.Load(); heard != k.last {
 		k.last, k.misses = heard, 0
 	} else {
 		k.misses++
 	}
-	silent, stopped := k.misses, k.stopped
-	k.mu.Unlock()
-	if stopped || period < 0 {
-		return
+	if k.misses >= Misses {
+		return time.Duration(k.misses) * k.period, true
 	}
-	if silent > Misses {
-		s.fail(fmt.Errorf("%w for %v (%d keepalive periods)", ErrSilent, time.Duration(silent)*period, silent))
-		return
-	}
-	if silent > 0 {
+	if k.misses > 0 {
+		s.relieve() // the silence may be our own
 		s.postFrame(wire.Header{Kind: wire.Ping}, nil)
 		s.Kick()
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !k.stopped {
-		k.timer.Reset(period)
-	}
+	k.arm()
+	return 0, false
 }

@@ -17,21 +17,24 @@ const (
 	directRead = 8 << 10
 	// trustedSize is how much of a large message's announced size is allocated
 	// before its bytes have come.
-	trustedSize = 1 << 20
+	trustedSize = 2 << 20
 )
 
-// Who has the reading role: a reader inside a handler can lose it.
+// A reader's state is the number of the message it is at, times four, plus
+// where it is; or handedOff once it has lost the role.
 const (
-	reading int32 = iota
-	handling
-	handedOff
+	inMessage = 1 // inside Handler.Message
+	inIdle    = 2 // inside Handler.Idle
+	handedOff = ^uint64(0)
 )
 
 // reader is the reading role and its buffer.
 type reader struct {
-	state atomic.Int32
+	state atomic.Uint64
+	turn  uint64 // messages handled, by this reader and those before it
 	buf   []byte
-	r, w  int // buf[r:w] is unread
+	r, w  int  // buf[r:w] is unread
+	fresh bool // a message was handled and Idle was not called since
 }
 
 // bulkIn is a large message of which some has arrived.
@@ -40,20 +43,30 @@ type bulkIn struct {
 	total int
 }
 
+// errHandedOff tells a reader that it has lost the role.
+var errHandedOff = errors.New("reading was handed off")
+
+// read reads until the session ends or somebody else has the role, with which
+// goes the count in s.wg.
 func (s *Session) read(rd *reader) {
-	defer s.wg.Done()
-	handler := false
+	over := false
 	defer func() {
 		// A handler that ends its goroutine (runtime.Goexit) must not take the
 		// link with it.
-		if handler && rd.state.CompareAndSwap(handling, handedOff) {
-			s.resume(rd)
+		if over {
+			s.wg.Done()
+		} else if state := rd.state.Load(); state&3 != 0 && state != handedOff && rd.state.CompareAndSwap(state, handedOff) {
+			s.resume(rd, false)
 		}
 	}()
 	for {
 		h, payload, err := s.frame(rd)
+		if err == errHandedOff {
+			return
+		}
 		if err != nil {
-			s.fail(err)
+			over = true
+			s.fail(s.cutShort(rd, err))
 			return
 		}
 		var msg []byte
@@ -68,37 +81,92 @@ func (s *Session) read(rd *reader) {
 			owned = true
 		default:
 			if err := s.control(h, payload); err != nil {
+				over = true
 				s.fail(err)
 				return
 			}
 			continue
 		}
-		rd.state.Store(handling)
-		handler = true
+		rd.turn++
+		rd.state.Store(rd.turn<<2 | inMessage)
 		s.handler.Message(msg, owned)
-		handler = false
-		if !rd.state.CompareAndSwap(handling, reading) {
+		if !rd.state.CompareAndSwap(rd.turn<<2|inMessage, rd.turn<<2) {
 			s.Flush() // nobody calls Idle here any more
+			return
+		}
+		rd.fresh = true
+		if s.Err() != nil {
+			over = true // what has arrived already does not count any more
 			return
 		}
 	}
 }
 
-// HandOff lets reading go on in another goroutine while the handler that runs
-// now, if any, goes on. Anybody may call it at any time.
-func (s *Session) HandOff() {
+// idle tells the handler that the reader is about to wait. It returns
+// errHandedOff when the role was lost meanwhile.
+func (s *Session) idle(rd *reader) error {
+	rd.fresh = false
+	rd.state.Store(rd.turn<<2 | inIdle)
+	s.handler.Idle()
+	if !rd.state.CompareAndSwap(rd.turn<<2|inIdle, rd.turn<<2) {
+		return errHandedOff
+	}
+	return nil
+}
+
+// cutShort is a link that ended where it must not. It is io.EOF as well, since
+// that is what the link said, and io.ErrUnexpectedEOF.
+type cutShort struct{}
+
+func (cutShort) Error() string   { return "the link ended inside a message" }
+func (cutShort) Unwrap() []error { return []error{io.EOF, io.ErrUnexpectedEOF} }
+
+func (s *Session) cutShort(rd *reader, err error) error {
+	if errors.Is(err, io.EOF) && (rd.r < rd.w || s.bulk.buf != nil) {
+		return cutShort{}
+	}
+	return err
+}
+
+// Turn returns the number of the message that is being handled, for HandOff. It
+// means something only inside Handler.Message, before a HandOff.
+func (s *Session) Turn() uint64 { return s.reader.Load().state.Load() >> 2 }
+
+// HandOff lets reading go on in another goroutine while the handler of one
+// message goes on, if it still does. Anybody may call it at any time.
+func (s *Session) HandOff(turn uint64) {
 	rd := s.reader.Load()
-	if rd != nil && rd.state.CompareAndSwap(handling, handedOff) {
-		s.resume(rd)
+	if rd != nil && rd.state.CompareAndSwap(turn<<2|inMessage, handedOff) {
+		s.resume(rd, false)
 	}
 }
 
-// resume starts another reader where rd, which has lost the role, is.
-func (s *Session) resume(rd *reader) {
-	next := &reader{buf: make([]byte, max(smallBuffer, rd.w-rd.r))}
-	next.w = copy(next.buf, rd.buf[rd.r:rd.w])
+// relieve lets reading go on in another goroutine if the reader is inside
+// Handler.Idle, where it may be flushing to a peer that does the same and waits
+// for us to read.
+func (s *Session) relieve() {
+	rd := s.reader.Load()
+	if rd == nil {
+		return
+	}
+	if state := rd.state.Load(); state&3 == inIdle && rd.state.CompareAndSwap(state, handedOff) {
+		s.resume(rd, true)
+	}
+}
+
+// resume starts another reader where rd, which has lost the role, is. A
+// message that is still being handled may be in rd's buffer; otherwise idle is
+// true.
+func (s *Session) resume(rd *reader, idle bool) {
+	next := &reader{turn: rd.turn, fresh: rd.fresh}
+	if idle {
+		next.buf, next.r, next.w = rd.buf, rd.r, rd.w
+	} else {
+		next.buf = make([]byte, max(smallBuffer, rd.w-rd.r))
+		next.w = copy(next.buf, rd.buf[rd.r:rd.w])
+		next.fresh = true
+	}
 	s.reader.Store(next)
-	s.wg.Add(1)
 	go s.read(next)
 }
 
@@ -111,6 +179,11 @@ func (s *Session) frame(rd *reader) (wire.Header, []byte, error) {
 			return h, nil, err
 		}
 		if size > 0 && (h.Kind == wire.BulkFirst || h.Kind == wire.BulkNext) {
+			if rd.fresh && rd.r+size+h.Length > rd.w {
+				if err := s.idle(rd); err != nil {
+					return h, nil, err
+				}
+			}
 			rd.r += size
 			return h, nil, s.bulk.read(s, rd, h)
 		}
@@ -123,7 +196,9 @@ func (s *Session) frame(rd *reader) (wire.Header, []byte, error) {
 		if size > 0 {
 			need = size + h.Length
 		}
-		s.handler.Idle()
+		if err := s.idle(rd); err != nil {
+			return h, nil, err
+		}
 		if err := rd.fill(s, need); err != nil {
 			return h, nil, err
 		}
@@ -155,12 +230,6 @@ func (rd *reader) fill(s *Session, need int) error {
 		}
 		return nil
 	}
-	if err == nil {
-		return nil
-	}
-	if errors.Is(err, io.EOF) && rd.r < rd.w {
-		return io.ErrUnexpectedEOF
-	}
 	return err
 }
 
@@ -175,12 +244,12 @@ func (b *bulkIn) read(s *Session, rd *reader, h wire.Header) error {
 		if err != nil {
 			return err
 		}
-		if total < 1 || total > uint64(s.config.MaxMessage) {
-			return s.malformed("message of %d bytes, limit %d", total, s.config.MaxMessage)
+		if limit := s.limit.Load(); total < 1 || total > uint64(limit) {
+			return s.malformed("message of %d bytes, limit %d", total, limit)
 		}
 		length -= n
 		b.total = int(total)
-		b.buf = make([]byte, 0, min(b.total, trustedSize))
+		b.buf = Buffer(min(b.total, trustedSize))
 	}
 	if b.buf == nil || length == 0 && b.total > 0 || len(b.buf)+length > b.total {
 		return s.malformed("part of a large message of the wrong size")
@@ -250,8 +319,7 @@ func (b *bulkIn) whole() []byte {
 func (s *Session) control(h wire.Header, payload []byte) error {
 	switch h.Kind {
 	case wire.Ping:
-		s.postFrame(wire.Header{Kind: wire.Pong}, nil)
-		s.Kick()
+		s.pong()
 		return nil
 	case wire.Pong:
 		return nil

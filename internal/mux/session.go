@@ -5,10 +5,16 @@
 //
 // # Memory
 //
-// Whatever the peer sends, a session holds at most one large message
-// (Config.MaxMessage bytes), one read buffer (256 KiB) and Config.MaxStreams
-// windows (Config.Window bytes each) of what it has received. What it is asked
-// to send is bounded by credit on streams and by the callers of Post on
+// Whatever the peer sends, a session holds of what it has received at most one
+// large message (Config.MaxMessage bytes), one read buffer (256 KiB) and, for
+// each of the streams that it has not ended itself, a window (Config.Window
+// bytes), and where a reader waits for an item larger than that, the item
+// (Config.MaxMessage bytes). A window of empty items takes a few times its size.
+//
+// What it sends on its own account is bounded too: a pong is left out when
+// anything else waits to be sent, a peer that opens streams in vain without
+// reading the answers ends the link, and credit is a frame for each half window.
+// The rest is bounded by credit on streams and by the callers of Post on
 // stream 0.
 //
 // # Goroutines
@@ -51,25 +57,35 @@ type Config struct {
 	Initiator  bool          // exactly one of the two sides: decides who uses odd stream ids
 	Keepalive  time.Duration // period of pings on a silent link; 0: 10 s, negative: none
 	MaxMessage int64         // bytes of the largest message that is accepted; 0: 65 MiB
-	Window     int           // bytes that a stream may have sent and its reader not yet taken; 0: 1 MiB
+	Window     int           // bytes that a stream may have sent and its reader not yet taken; 0: 1 MiB, at least 64
 	MaxStreams int           // that the peer may have open at a time; 0: 1024
 }
 
+// minWindow is the smallest window with which every item gets through: half of
+// it has to be more than itemCost.
+const minWindow = 64
+
+// maxReason bounds the texts of GoAway and Reset.
+const maxReason = 1 << 10
+
 // Handler is told what arrives. The reader calls all methods but Closed, one
 // at a time, except that after a HandOff inside Message the next calls may come
-// before that Message returns.
+// before that Message returns; and those after an Idle that takes long, before
+// that Idle returns.
 type Handler interface {
 	// Message is called with each message. msg is valid only during the call
 	// unless owned is true.
 	Message(msg []byte, owned bool)
 	// Idle is called when everything that has arrived was handled and the
-	// reader is about to wait: the moment to flush answers.
+	// reader is about to wait: the moment to flush answers. If that blocks,
+	// because the peer does not read, reading goes on in another goroutine.
 	Idle()
 	// Stream is called when the peer opens a stream. It must not wait for it.
 	Stream(*Stream)
 	// GoAway is called when the peer asks for no more work.
 	GoAway(reason string)
-	// Closed is called once, when the link has ended, with the reason.
+	// Closed is called once, when the link has ended, with the reason, by
+	// whoever noticed or ended it. It must not call Wait.
 	Closed(error)
 }
 
@@ -93,10 +109,12 @@ type Session struct {
 	lastID  uint64
 	nextID  uint64
 
-	once sync.Once
-	done chan struct{} // closed when the session has failed or was closed
-	err  error         // why; read after done
-	wg   sync.WaitGroup
+	limit atomic.Int64 // MaxMessage
+
+	ended atomic.Bool   // somebody sees to the end
+	done  chan struct{} // closed when the session has failed or was closed
+	err   error         // why; read after done
+	wg    sync.WaitGroup
 }
 
 // New returns a session on link, which it owns from then on. Nothing is read
@@ -111,6 +129,7 @@ func New(link io.ReadWriteCloser, c Config, h Handler) *Session {
 	if c.Window <= 0 {
 		c.Window = DefaultWindow
 	}
+	c.Window = max(c.Window, minWindow)
 	if c.MaxStreams <= 0 {
 		c.MaxStreams = DefaultMaxStreams
 	}
@@ -126,6 +145,8 @@ func New(link io.ReadWriteCloser, c Config, h Handler) *Session {
 		s.writev = v.Writev
 	}
 	s.writer.room.L = &s.writer.mu
+	s.limit.Store(c.MaxMessage)
+	s.beat.period = c.Keepalive
 	return s
 }
 
@@ -133,17 +154,24 @@ func New(link io.ReadWriteCloser, c Config, h Handler) *Session {
 func (s *Session) Start() {
 	rd := &reader{buf: make([]byte, smallBuffer)}
 	s.reader.Store(rd)
+	s.beat.start(s)
 	s.wg.Add(2)
 	go s.read(rd)
 	go s.writeLoop()
-	s.beat.start(s)
 }
 
-// SetKeepalive changes the period: the caller's side decides it for both, and
-// says so in its first message.
+// SetKeepalive changes the period, unless d is 0; negative means none. The
+// caller's side decides it for both, and says so in its first message.
 func (s *Session) SetKeepalive(d time.Duration) {
 	if d != 0 {
 		s.beat.reset(d)
+	}
+}
+
+// SetMaxMessage changes Config.MaxMessage for what has not begun to arrive.
+func (s *Session) SetMaxMessage(n int64) {
+	if n > 0 {
+		s.limit.Store(n)
 	}
 }
 
@@ -169,32 +197,41 @@ func (s *Session) Err() error {
 	}
 }
 
-// Wait waits until the session has ended and its goroutines are gone, except
-// those that still run a handler that was handed off.
-func (s *Session) Wait() { s.wg.Wait() }
+// Wait waits until the session has ended, Closed has returned and the session's
+// goroutines are gone, except those that still run a handler that was handed
+// off.
+func (s *Session) Wait() {
+	<-s.done
+	s.wg.Wait()
+}
 
-// GoAway asks the peer for no more work.
+// GoAway asks the peer for no more work. Reasons are cut at 1 KiB.
 func (s *Session) GoAway(reason string) {
+	reason = reason[:min(len(reason), maxReason)]
 	s.postFrame(wire.Header{Kind: wire.GoAway, Length: len(reason)}, []byte(reason))
 	s.Kick()
 }
 
 func (s *Session) fail(err error) {
-	s.once.Do(func() {
-		s.err = err
-		close(s.done)
-		s.beat.stop()
-		s.writer.fail(err)
-		_ = s.link.Close()
-		s.mu.Lock()
-		streams := s.streams
-		s.streams = nil
-		s.mu.Unlock()
-		for _, st := range streams {
-			st.fail(err)
-		}
-		s.handler.Closed(err)
-	})
+	if !s.ended.CompareAndSwap(false, true) {
+		<-s.done // so that the link has ended for everybody whose Close returned
+		return
+	}
+	s.wg.Add(1)
+	defer s.wg.Done()
+	s.err = err
+	close(s.done)
+	s.beat.stop()
+	s.writer.fail(err)
+	_ = s.link.Close()
+	s.mu.Lock()
+	streams := s.streams
+	s.streams = nil
+	s.mu.Unlock()
+	for _, st := range streams {
+		st.end(err)
+	}
+	s.handler.Closed(err)
 }
 
 func (s *Session) malformed(format string, args ...any) error {

@@ -33,16 +33,23 @@ type Stream struct {
 	sendErr   error
 	sendReady chan struct{} // one token: credit or sendErr changed
 
-	items     [][]byte
-	part      []byte // an item of which some has arrived
+	items     []item
+	part      item // of which some has arrived
 	inPart    bool
-	held      int // bytes received and not given back as credit
+	held      int // charged for what was received, and not given back as credit
 	returned  int // of held: taken by the reader, credit not sent yet
 	waiters   int // of Recv
 	recvErr   error
 	recvReady chan struct{} // one token: items or recvErr changed
 
 	sentEnd, gotEnd bool
+	over            bool // in both directions, before its time
+}
+
+// item is one that was received. held is the sum of all charges and returned.
+type item struct {
+	data   []byte
+	charge int // what of the window it takes up
 }
 
 func newStream(s *Session, id uint64, purpose []byte) *Stream {
@@ -83,6 +90,9 @@ func (s *Session) used(id uint64) bool {
 }
 
 func (s *Session) accept(id uint64, purpose []byte) error {
+	if n := s.resetsWaiting(); n >= maxResets {
+		return s.malformed("%d streams were opened and reset while nothing was read", n)
+	}
 	s.mu.Lock()
 	if s.streams == nil {
 		s.mu.Unlock()
@@ -95,9 +105,7 @@ func (s *Session) accept(id uint64, purpose []byte) error {
 	s.lastID = id
 	if s.theirs >= s.config.MaxStreams {
 		s.mu.Unlock()
-		reason := fmt.Sprintf("more than %d streams", s.config.MaxStreams)
-		s.postFrame(wire.Header{Stream: id, Kind: wire.Reset, Length: len(reason)}, []byte(reason))
-		s.Kick()
+		s.postReset(id, fmt.Sprintf("more than %d streams", s.config.MaxStreams), true)
 		return nil
 	}
 	s.theirs++
@@ -111,10 +119,13 @@ func (s *Session) accept(id uint64, purpose []byte) error {
 // Purpose is what the opener said the stream is for.
 func (st *Stream) Purpose() []byte { return st.purpose }
 
-// Send sends one item, which is copied. It waits for credit, for as long as
-// ctx lasts; a canceled Send may have sent a part of the item, so it resets the
-// stream if it did.
+// Send sends one item, which is copied. It waits for credit, and while a
+// megabyte waits to be written, for as long as ctx lasts; a canceled Send that
+// has sent a part of the item resets the stream.
 func (st *Stream) Send(ctx context.Context, item []byte) error {
+	if limit := st.session.limit.Load(); int64(len(item)) > limit {
+		return fmt.Errorf("item of %d bytes, limit %d", len(item), limit)
+	}
 	select {
 	case <-st.sendLock:
 	case <-ctx.Done():
@@ -122,7 +133,11 @@ func (st *Stream) Send(ctx context.Context, item []byte) error {
 	}
 	defer func() { st.sendLock <- struct{}{} }()
 	for first := true; ; first = false {
-		n, err := st.allowance(ctx, len(item))
+		n := 0
+		err := st.session.waitRoom(ctx)
+		if err == nil {
+			n, err = st.allowance(ctx, len(item))
+		}
 		if err != nil {
 			if !first && ctx.Err() != nil {
 				st.Reset("sender gave up inside an item")
@@ -135,7 +150,6 @@ func (st *Stream) Send(ctx context.Context, item []byte) error {
 		}
 		st.session.postFrame(wire.Header{Stream: st.id, Kind: kind, Length: n}, item[:n])
 		item = item[n:]
-		st.session.WaitRoom()
 		st.session.Kick()
 		if kind == wire.Item {
 			return nil
@@ -176,12 +190,13 @@ func (st *Stream) Recv(ctx context.Context) ([]byte, error) {
 	for {
 		st.mu.Lock()
 		if len(st.items) > 0 {
-			item := st.items[0]
-			st.items[0] = nil
+			next := st.items[0]
+			st.items[0] = item{}
 			st.items = st.items[1:]
-			st.giveBack(len(item) + itemCost)
+			st.returned += next.charge
+			st.giveBack()
 			st.mu.Unlock()
-			return item, nil
+			return next.data, nil
 		}
 		if st.recvErr != nil {
 			defer st.mu.Unlock()
@@ -191,9 +206,7 @@ func (st *Stream) Recv(ctx context.Context) ([]byte, error) {
 		// An item larger than the window needs credit before it is whole; only a
 		// reader that waits for it may cause that.
 		st.waiters++
-		if len(st.part) > 0 {
-			st.giveBack(0)
-		}
+		st.giveBack()
 		st.mu.Unlock()
 		var err error
 		select {
@@ -213,33 +226,34 @@ func (st *Stream) Recv(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// giveBack returns credit for n bytes that the reader took, and for those of
-// an unfinished item that a reader waits for. Small amounts are saved up.
-func (st *Stream) giveBack(n int) {
-	st.returned = min(st.returned+n, st.held)
+// giveBack returns credit for what the reader took, and for an unfinished item
+// that a reader waits for. Small amounts are saved up.
+func (st *Stream) giveBack() {
 	grant := st.returned
-	if len(st.items) == 0 && st.inPart && st.waiters > 0 {
-		grant = st.held
+	waited := len(st.items) == 0 && st.waiters > 0
+	if waited {
+		grant += st.part.charge
 	}
-	if grant < st.session.config.Window/2 {
+	if grant < st.session.config.Window/2 || st.gotEnd || st.over {
 		return
+	}
+	if waited {
+		st.part.charge = 0
 	}
 	st.held -= grant
 	st.returned = 0
-	if st.gotEnd {
-		return
-	}
 	payload := binary.AppendUvarint(nil, uint64(grant))
 	st.session.postFrame(wire.Header{Stream: st.id, Kind: wire.Credit, Length: len(payload)}, payload)
 	st.session.Kick()
 }
 
-// End says that no more items will be sent. It is idempotent.
+// End says that no more items will be sent. It waits for a Send that goes on.
+// It is idempotent.
 func (st *Stream) End() {
 	<-st.sendLock
 	defer func() { st.sendLock <- struct{}{} }()
 	st.mu.Lock()
-	if st.sentEnd || st.sendErr != nil {
+	if st.sendErr != nil { // ended before
 		st.mu.Unlock()
 		return
 	}
@@ -254,34 +268,38 @@ func (st *Stream) End() {
 	}
 }
 
-// Reset ends the stream in both directions at once, here and there.
+// Reset ends the stream in both directions at once, here and there. Reasons are
+// cut at 1 KiB. It is idempotent.
 func (st *Stream) Reset(reason string) {
-	if len(reason) > wire.MaxFrame {
-		reason = reason[:wire.MaxFrame]
-	}
-	if st.fail(fmt.Errorf("%w: %s", ErrReset, reason)) {
-		st.session.postFrame(wire.Header{Stream: st.id, Kind: wire.Reset, Length: len(reason)}, []byte(reason))
-		st.session.Kick()
+	if st.end(fmt.Errorf("%w: %s", ErrReset, reason)) {
+		st.session.postReset(st.id, reason, st.theirs())
 	}
 	st.forget()
 }
 
-// fail ends both directions; items that have arrived can still be received.
-// It tells whether the stream was open.
-func (st *Stream) fail(err error) bool {
+// end ends both directions; items that have arrived can still be received. It
+// tells whether the stream was open.
+func (st *Stream) end(err error) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	open := !(st.sentEnd && st.gotEnd) && !errors.Is(st.recvErr, ErrReset)
-	if st.sendErr == nil || !st.sentEnd {
+	if st.over || st.sentEnd && st.gotEnd {
+		return false
+	}
+	st.over = true
+	st.part = item{}
+	if !st.sentEnd {
 		st.sendErr = err
 	}
-	if st.recvErr == nil {
+	if !st.gotEnd {
 		st.recvErr = err
 	}
 	wake(st.sendReady)
 	wake(st.recvReady)
-	return open
+	return true
 }
+
+// theirs tells whether the peer opened the stream.
+func (st *Stream) theirs() bool { return st.id%2 == 1 != st.session.config.Initiator }
 
 func (st *Stream) forget() {
 	s := st.session
@@ -289,7 +307,7 @@ func (st *Stream) forget() {
 	defer s.mu.Unlock()
 	if s.streams[st.id] == st {
 		delete(s.streams, st.id)
-		if st.id%2 != s.nextID%2 {
+		if st.theirs() {
 			s.theirs--
 		}
 	}
@@ -297,73 +315,78 @@ func (st *Stream) forget() {
 
 // handle takes a frame; the reader calls it.
 func (st *Stream) handle(kind wire.Kind, payload []byte) error {
+	if kind == wire.Reset {
+		st.end(fmt.Errorf("%w by the far side: %s", ErrReset, payload))
+		st.forget()
+		return nil
+	}
+	st.mu.Lock()
+	if st.over {
+		st.mu.Unlock()
+		return nil // reset here; the peer does not know yet
+	}
+	var err error
 	switch kind {
 	case wire.Item, wire.ItemPart:
-		return st.receive(payload, kind == wire.Item)
+		err = st.receive(payload, kind == wire.Item)
 	case wire.Credit:
-		n, size := binary.Uvarint(payload)
-		if size <= 0 || size != len(payload) {
-			return st.session.malformed("bad credit")
-		}
-		st.mu.Lock()
-		defer st.mu.Unlock()
-		if n > uint64(st.session.config.Window) || st.credit+int(n) > st.session.config.Window {
-			return st.session.malformed("credit beyond the window")
-		}
-		st.credit += int(n)
-		wake(st.sendReady)
+		err = st.credited(payload)
 	case wire.End:
-		st.mu.Lock()
-		if st.gotEnd || st.inPart {
-			st.mu.Unlock()
-			return st.session.malformed("end inside an item or twice")
-		}
-		st.gotEnd = true
-		if st.recvErr == nil {
-			st.recvErr = io.EOF
-		}
-		over := st.sentEnd
-		wake(st.recvReady)
-		st.mu.Unlock()
-		if over {
-			st.forget()
-		}
-	case wire.Reset:
-		st.fail(fmt.Errorf("%w by the far side: %s", ErrReset, payload))
+		err = st.ended()
+	}
+	finished := st.sentEnd && st.gotEnd
+	st.mu.Unlock()
+	if finished {
 		st.forget()
 	}
-	return nil
+	return err
 }
 
+// receive takes an item or a part of one; st.mu is held, as in what follows.
 func (st *Stream) receive(payload []byte, last bool) error {
-	st.mu.Lock()
-	defer st.mu.Unlock()
 	if st.gotEnd {
 		return st.session.malformed("item after the end")
 	}
-	st.held += len(payload) + itemCost
+	charge := len(payload) + itemCost
+	st.held += charge
 	if st.held > st.session.config.Window {
 		return st.session.malformed("more than the window of %d bytes", st.session.config.Window)
 	}
-	if int64(len(st.part)+len(payload)) > st.session.config.MaxMessage {
-		return st.session.malformed("item over the limit of %d bytes", st.session.config.MaxMessage)
+	if limit := st.session.limit.Load(); int64(len(st.part.data)+len(payload)) > limit {
+		return st.session.malformed("item over the limit of %d bytes", limit)
 	}
-	if st.recvErr != nil {
-		return nil // reset here; the peer does not know yet
-	}
-	if !last {
-		st.part = append(st.part, payload...)
-		st.inPart = true
-		// The parts of an item are charged itemCost each, so it is given back
-		// with them; waiting readers get the item's room as they need it.
-		st.returned += itemCost
-		if st.waiters > 0 {
-			st.giveBack(0)
-		}
+	st.part.data = append(st.part.data, payload...)
+	st.part.charge += charge
+	if st.inPart = !last; st.inPart {
+		st.giveBack() // for readers that wait: the item may be larger than the window
 		return nil
 	}
-	st.items = append(st.items, append(st.part, payload...))
-	st.part, st.inPart = nil, false
+	st.items = append(st.items, st.part)
+	st.part = item{}
+	wake(st.recvReady)
+	return nil
+}
+
+func (st *Stream) credited(payload []byte) error {
+	n, size := binary.Uvarint(payload)
+	if size <= 0 || size != len(payload) {
+		return st.session.malformed("bad credit")
+	}
+	window := st.session.config.Window
+	if n > uint64(window) || st.credit+int(n) > window {
+		return st.session.malformed("credit beyond the window")
+	}
+	st.credit += int(n)
+	wake(st.sendReady)
+	return nil
+}
+
+func (st *Stream) ended() error {
+	if st.gotEnd || st.inPart {
+		return st.session.malformed("end inside an item or twice")
+	}
+	st.gotEnd = true
+	st.recvErr = io.EOF
 	wake(st.recvReady)
 	return nil
 }

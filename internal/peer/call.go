@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -20,9 +21,11 @@ type Running struct {
 	index    int
 	info     *wire.Info
 	function *registry.Function
-	waits    int           // of its own calls; guarded by the executor's mutex
+	waits    int           // of its own calls; guarded by the executor's mutex, as the next two
+	parked   bool          // it has given up its slot
+	slot     chan struct{} // closed when it has one again; nil unless it waits for that
 	logged   atomic.Uint64 // its last note
-	progress progress
+	progress atomic.Pointer[progress]
 }
 
 type runningKey struct{}
@@ -55,9 +58,8 @@ func (r *Running) Function() string { return r.function.Name }
 
 var errTimeout = fmt.Errorf("timeout of the call: %w", context.DeadlineExceeded)
 
-// run calls the function. The payload is in keep's memory, to be put back into
-// scratch, unless keep is nil.
-func (r *Running) run(input []byte) (status byte, payload []byte, keep *[]byte) {
+// run calls the function. The payload may be in the chunk's buffer.
+func (r *Running) run(input []byte) (status byte, payload []byte) {
 	var deadline time.Time
 	if t := r.info.Timeout; t > 0 {
 		deadline = time.Now().Add(t)
@@ -65,12 +67,14 @@ func (r *Running) run(input []byte) (status byte, payload []byte, keep *[]byte) 
 		defer cancel()
 		r.Context = ctx
 	}
-	keep = scratch.Get().(*[]byte)
-	out, err := r.invoke(input, (*keep)[:0])
-	if cap(out) > cap(*keep) && cap(out) <= MaxChunk {
-		*keep = out
+	ch := r.chunk
+	out, err := r.invoke(input, ch.buf[:0])
+	if cap(out) > cap(ch.buf) && cap(out) <= MaxChunk {
+		ch.buf = out
 	}
-	r.flushProgress()
+	if p := r.progress.Load(); p != nil {
+		r.flushProgress(p)
+	}
 	if t := r.info.Timeout; t > 0 && !time.Now().Before(deadline) {
 		status |= wire.StatusLate
 	}
@@ -78,11 +82,9 @@ func (r *Running) run(input []byte) (status byte, payload []byte, keep *[]byte) 
 		err = &TooLargeError{What: "output of " + r.function.Name, Size: int64(len(out)), Limit: limit}
 	}
 	if err != nil {
-		f := asFault(err)
-		scratch.Put(keep)
-		return status | wire.StatusFailed, f.Append(nil), nil
+		return status | wire.StatusFailed, asFault(err).Append(nil)
 	}
-	return status, out, keep
+	return status, out
 }
 
 // panicError carries a panic from invoke to run.
@@ -124,7 +126,7 @@ func panicFault(v any) *wire.Fault {
 	if err, ok := v.(error); ok {
 		f = asFault(err)
 	} else {
-		f.Message = sprint(v)
+		f.Message = cutText(sprint(v), maxMessage)
 	}
 	f.Type, f.Panic, f.Stack = typeOf(v), true, string(stack)
 	return f
@@ -152,49 +154,84 @@ func typeOf(v any) string {
 func (r *Running) Park() {
 	ch, x := r.chunk, r.chunk.x
 	x.mu.Lock()
-	if r.waits++; r.waits > 1 {
+	if r.waits++; r.waits > 1 || r.parked || !ch.park(r) {
 		x.mu.Unlock()
 		return
 	}
+	// The caller must hear of it before another call begins in its slot.
+	x.conn.post(wire.TypePark, ch.id, r.index)
 	next := x.pass()
 	x.mu.Unlock()
-	ch.mu.Lock()
-	if ch.call == r {
-		ch.release(ch.index + 1)
-	}
-	ch.handed = true
-	ch.mu.Unlock()
-	x.conn.post(wire.TypePark, ch.id, r.index)
-	x.conn.session.HandOff()
 	x.conn.session.Flush()
 	if next != nil {
 		go x.runAside(next)
 	}
 }
 
-// Unpark waits for a slot to go on with.
+// park readies a chunk for its call's giving up the slot. It tells whether the
+// call still runs: what a function leaves behind has no slot to give up. x.mu is
+// held.
+func (ch *chunk) park(r *Running) bool {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if ch.call != r {
+		return false
+	}
+	r.parked = true
+	ch.parker = r
+	ch.release(ch.index + 1)
+	ch.handOff()
+	return true
+}
+
+// Unpark waits for a slot to go on with. A call that was canceled goes on
+// without one: it is to end, and must not wait for others to do so first.
 func (r *Running) Unpark() {
 	x := r.chunk.x
 	x.mu.Lock()
-	if r.waits--; r.waits > 0 {
+	r.waits--
+	switch {
+	case r.waits > 0 || !r.parked:
 		x.mu.Unlock()
 		return
-	}
-	if x.free > 0 {
+	case r.slot != nil: // another goroutine of the call waits already
+	case x.free > 0:
 		x.free--
+		x.regain(r)
 		x.mu.Unlock()
-	} else {
-		slot := make(chan struct{})
-		x.resume = append(x.resume, slot)
-		x.mu.Unlock()
-		select {
-		case <-slot:
-		case <-x.base.Done():
-			return // the process ends
-		}
+		x.conn.session.Kick()
+		return
+	default:
+		r.slot = make(chan struct{})
+		x.resume = append(x.resume, r)
+	}
+	slot := r.slot
+	x.mu.Unlock()
+	select {
+	case <-slot:
+		x.conn.session.Kick()
+	case <-r.Done():
+	}
+}
+
+// regain gives a parked call a slot. x.mu is held.
+func (x *Executor) regain(r *Running) {
+	r.parked = false
+	if r.slot != nil {
+		close(r.slot)
+		r.slot = nil
 	}
 	x.conn.post(wire.TypeUnpark, r.chunk.id, r.index)
-	x.conn.session.Kick()
+}
+
+// forgo tells whether a call that has ended had no slot any more. x.mu is held.
+func (x *Executor) forgo(r *Running) bool {
+	if r == nil || !r.parked {
+		return false
+	}
+	x.resume = slices.DeleteFunc(x.resume, func(other *Running) bool { return other == r })
+	x.regain(r)
+	return true
 }
 
 // TooLargeError says that a value is over the limit on items.

@@ -98,12 +98,7 @@ func (c *Conn) Start() {
 	h.Version = wire.Version
 	h.System = runtime.GOOS + "/" + runtime.GOARCH
 	h.Go = runtime.Version()
-	msg := h.Append(nil)
-	if len(msg) <= wire.MaxFrame {
-		c.session.Post(msg, nil)
-	} else {
-		c.session.PostBulk(msg)
-	}
+	c.say(h.Append(nil))
 	c.session.Start()
 	c.session.Flush()
 }
@@ -165,15 +160,26 @@ func (c *Conn) Send(chunk uint64, calls []Call) {
 	} else {
 		c.session.PostBulk(append([]byte(nil), msg...)) // long headers
 	}
-	*p = msg
+	if cap(msg) <= 2*wire.MaxFrame {
+		*p = msg
+	}
 	scratch.Put(p)
 }
 
 // Cancel asks the far side to end a call, or with wire.Whole all of a chunk.
 func (c *Conn) Cancel(place wire.Place, cause error) {
 	msg := &wire.Cancel{Place: place, Cause: EncodeError(cause).Append(nil)}
-	c.session.Post(msg.Append(nil), nil)
+	c.say(msg.Append(nil))
 	c.session.Kick()
+}
+
+// say posts a message of any size, which it may keep.
+func (c *Conn) say(msg []byte) {
+	if len(msg) <= wire.MaxFrame {
+		c.session.Post(msg, nil)
+	} else {
+		c.session.PostBulk(msg)
+	}
 }
 
 // post sends a short message about a place with the next flush.
@@ -195,7 +201,7 @@ func (c *Conn) result(place wire.Place, status byte, logged uint64, payload []by
 	if len(payload) <= MaxChunk {
 		c.session.Post(head, payload)
 	} else {
-		c.session.PostBulk(head, payload)
+		c.session.PostBulkFree(head, payload)
 	}
 }
 

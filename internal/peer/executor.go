@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/afar-go/afar/internal/mux"
 	"github.com/afar-go/afar/internal/registry"
 	"github.com/afar-go/afar/internal/wire"
 )
@@ -23,11 +23,11 @@ type Executor struct {
 	end       context.CancelCauseFunc
 
 	mu      sync.Mutex
-	free    int             // slots that nobody has
-	inline  bool            // one call at a time: run it in the reader
-	maxItem int64           // bytes of an output
-	queue   []*chunk        // waiting for a slot, first in first out
-	resume  []chan struct{} // calls that have waited for their own and want a slot again
+	free    int        // slots that nobody has
+	inline  bool       // one call at a time: run it in the reader
+	maxItem int64      // bytes of an output
+	queue   []*chunk   // waiting for a slot, first in first out
+	resume  []*Running // calls that have waited for their own and want a slot again
 	chunks  map[uint64]*chunk
 	running map[*chunk]struct{}
 
@@ -40,15 +40,18 @@ type chunk struct {
 	id     uint64
 	n      int
 	body   *wire.Reader // calls not yet parsed; used by whoever runs the chunk
+	whole  []byte       // the message that body reads, when it belongs to the chunk
 	came   time.Time    // zero when no call has a deadline
 	queued int64        // tick at which it had to wait
+	parker *Running     // its call that has given up its slot; guarded by x.mu
+	turn   uint64       // of the reader that runs it, 0 when another goroutine does
+	buf    []byte       // for the output of the call that runs; used by whoever runs the chunk
 
 	mu       sync.Mutex
 	limit    int // calls from here on were released
 	index    int // the call that runs or is about to
 	call     *Running
 	began    int64 // tick at which the call began
-	handed   bool  // the watch has seen to it that reading goes on
 	canceled map[int]error
 	all      error // every call is canceled
 
@@ -93,6 +96,9 @@ func (x *Executor) stop(cause error) { x.end(cause) }
 // Calls takes a chunk: it runs here and now, or waits.
 func (x *Executor) Calls(id uint64, n int, body *wire.Reader, owned bool) error {
 	ch := &chunk{x: x, id: id, n: n, limit: n, body: body, came: time.Now()}
+	if owned {
+		ch.whole = body.Whole()
+	}
 	x.mu.Lock()
 	if x.chunks[id] != nil {
 		x.mu.Unlock()
@@ -101,6 +107,7 @@ func (x *Executor) Calls(id uint64, n int, body *wire.Reader, owned bool) error 
 	x.chunks[id] = ch
 	if x.free > 0 && x.inline {
 		x.free--
+		ch.turn = x.conn.session.Turn()
 		x.enter(ch)
 		x.mu.Unlock()
 		// The caller takes results as the sign that the next chunk has begun, so
@@ -162,7 +169,7 @@ func (x *Executor) runOne(ch *chunk) (next *chunk, ended bool) {
 	whole := false
 	defer func() {
 		if !whole { // runtime.Goexit in a function
-			ch.store(StatusGone, nil, 0)
+			ch.gone()
 			go x.runAside(ch)
 			ended = true
 		}
@@ -182,6 +189,8 @@ func (x *Executor) finish(ch *chunk) *chunk {
 	ch.mu.Lock()
 	ch.post()
 	ch.finished = true
+	mux.Free(ch.whole) // inputs were decoded, which copies
+	ch.whole = nil
 	if ch.cancel != nil {
 		ch.cancel(context.Canceled)
 	}
@@ -190,6 +199,9 @@ func (x *Executor) finish(ch *chunk) *chunk {
 	defer x.mu.Unlock()
 	delete(x.chunks, ch.id)
 	delete(x.running, ch)
+	if x.forgo(ch.parker) {
+		return nil
+	}
 	return x.pass()
 }
 
@@ -197,8 +209,9 @@ func (x *Executor) finish(ch *chunk) *chunk {
 // first chunk that waits, which is returned. x.mu is held.
 func (x *Executor) pass() *chunk {
 	if len(x.resume) > 0 {
-		close(x.resume[0])
+		r := x.resume[0]
 		x.resume = x.resume[1:]
+		x.regain(r)
 		return nil
 	}
 	if len(x.queue) > 0 {
@@ -232,6 +245,7 @@ func (x *Executor) Cancel(place wire.Place, cause error) {
 		ch.interrupt(cause)
 	case ch.call != nil && ch.index == place.Index:
 		ch.interrupt(cause)
+	case place.Index < ch.index || place.Index >= ch.limit: // ended, or handed back
 	default:
 		if ch.canceled == nil {
 			ch.canceled = map[int]error{}
@@ -313,11 +327,8 @@ func (ch *chunk) step(info *wire.Info, input []byte) error {
 		ch.store(wire.StatusFailed, f.Append(nil), 0)
 		return nil
 	}
-	status, payload, keep := call.run(input)
+	status, payload := call.run(input)
 	ch.store(status, payload, call.logged.Load())
-	if keep != nil {
-		scratch.Put(keep)
-	}
 	return nil
 }
 
@@ -342,16 +353,24 @@ func (ch *chunk) context(info *wire.Info) context.Context {
 	return ch.ctx
 }
 
-// StatusGone stands for the result of a function that ended its goroutine.
-const StatusGone = 0xff
+// gone stores the result of a function that ended its goroutine.
+func (ch *chunk) gone() {
+	ch.mu.Lock()
+	call := ch.call
+	ch.mu.Unlock()
+	var logged uint64
+	if call != nil {
+		if p := call.progress.Load(); p != nil {
+			call.flushProgress(p)
+		}
+		logged = call.logged.Load()
+	}
+	f := &wire.Fault{Type: "runtime.Goexit", Panic: true, Message: "the function ended its goroutine (runtime.Goexit)"}
+	ch.store(wire.StatusFailed, f.Append(nil), logged)
+}
 
 // store keeps the result of the call at ch.index and moves on to the next.
 func (ch *chunk) store(status byte, payload []byte, logged uint64) {
-	if status == StatusGone {
-		status = wire.StatusFailed
-		payload = (&wire.Fault{Type: "runtime.Goexit", Panic: true,
-			Message: "the function ended its goroutine (runtime.Goexit)"}).Append(nil)
-	}
 	if logged > 0 {
 		status |= wire.StatusLogged
 	}
@@ -364,7 +383,7 @@ func (ch *chunk) store(status byte, payload []byte, logged uint64) {
 		ch.post()
 		elapsed := time.Since(ch.since)
 		ch.since = ch.since.Add(elapsed)
-		if cap(payload) <= MaxChunk { // it is in a scratch buffer
+		if cap(payload) <= MaxChunk { // it is in ch.buf
 			payload = append([]byte(nil), payload...)
 		}
 		ch.x.conn.result(wire.Place{Chunk: ch.id, Index: index}, status, logged, payload, elapsed)
@@ -402,111 +421,4 @@ func (ch *chunk) release(from int) bool {
 	ch.post() // so that the caller never sees results after their release
 	ch.x.conn.Release(ch.id, from)
 	return true
-}
-
-// watch looks after calls that are not quick, at every tick: reading goes on
-// elsewhere, results before them are sent, calls behind them are handed back.
-// It sleeps while there is nothing to look after.
-type watch struct {
-	tick   atomic.Int64
-	asleep atomic.Bool
-	wake   chan struct{}
-}
-
-const (
-	tickPeriod = time.Millisecond
-	// releaseAfter is how many ticks a call may run before those that wait behind
-	// it are handed back to be run elsewhere.
-	releaseAfter = 5
-	// linger is how many ticks the watch stays awake when nothing happens.
-	linger = 25
-)
-
-func (w *watch) rouse() {
-	if w.asleep.Load() && w.asleep.CompareAndSwap(true, false) {
-		select {
-		case w.wake <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// guard is the watch's goroutine.
-func (x *Executor) guard() {
-	w := &x.watch
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	idle := linger
-	for {
-		if idle >= linger {
-			w.asleep.Store(true)
-			if !x.look() { // nothing began before asleep was set
-				select {
-				case <-w.wake:
-				case <-x.base.Done():
-					return
-				}
-			}
-			w.asleep.Store(false)
-			idle = 0
-		}
-		timer.Reset(tickPeriod)
-		select {
-		case <-timer.C:
-		case <-x.base.Done():
-			return
-		}
-		w.tick.Add(1)
-		if idle++; x.look() {
-			idle = 0
-		}
-	}
-}
-
-// look tells whether there is something left to look after.
-func (x *Executor) look() bool {
-	now := x.watch.tick.Load()
-	x.mu.Lock()
-	busy := false
-	handOff, flush := false, false
-	for ch := range x.running {
-		b, h, f := ch.look(now)
-		busy, handOff, flush = busy || b, handOff || h, flush || f
-	}
-	for i := 0; i < len(x.queue); {
-		if ch := x.queue[i]; now-ch.queued >= releaseAfter {
-			x.drop(ch)
-			flush = true
-		} else {
-			busy = true
-			i++
-		}
-	}
-	x.mu.Unlock()
-	if handOff {
-		x.conn.session.HandOff()
-	}
-	if flush {
-		x.conn.session.Kick()
-	}
-	return busy
-}
-
-func (ch *chunk) look(now int64) (busy, handOff, flush bool) {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	if now == ch.began || ch.finished {
-		return !ch.finished, false, false
-	}
-	if !ch.handed {
-		ch.handed, handOff = true, true
-	}
-	if ch.count > 0 {
-		ch.post()
-		flush = true
-	}
-	if now-ch.began >= releaseAfter {
-		flush = ch.release(ch.index+1) || flush
-	}
-	return ch.limit > ch.index+1, handOff, flush
 }

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"reflect"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -37,8 +39,11 @@ func (f *Fault) Error() string { return f.Message }
 // Unwrap returns what the error is for errors.Is and errors.As.
 func (f *Fault) Unwrap() []error { return f.Causes }
 
+// known is what is registered. Methods of users' errors are never called while
+// it is locked.
 var known = struct {
 	sync.RWMutex
+	list      []named // the sentinels; only ever appended to
 	sentinels map[string]error
 	types     map[string]errorType
 	byType    map[reflect.Type]string
@@ -66,8 +71,14 @@ var known = struct {
 	byType: map[reflect.Type]string{},
 }
 
+type named struct {
+	name string
+	err  error
+}
+
 // errorType encodes and decodes errors of one type.
 type errorType struct {
+	name   string
 	encode func(error) ([]byte, error)
 	decode func([]byte) (error, error)
 }
@@ -79,6 +90,9 @@ func RegisterError(name string, sentinel error) {
 	defer known.Unlock()
 	if old, ok := known.sentinels[name]; ok && old != sentinel {
 		panic(fmt.Sprintf("afar: RegisterError: the name %q is taken by %q", name, old))
+	}
+	if _, again := known.sentinels[name]; !again {
+		known.list = append(known.list, named{name, sentinel})
 	}
 	known.sentinels[name] = sentinel
 }
@@ -94,7 +108,13 @@ func RegisterErrorType[E error](name string) error {
 	}
 	return registerType(name, t, errorType{
 		encode: func(err error) ([]byte, error) { return c.Append(nil, err.(E)) },
-		decode: func(data []byte) (error, error) { return c.Decode(data) },
+		decode: func(data []byte) (error, error) {
+			e, err := c.Decode(data)
+			if v := reflect.ValueOf(e); err == nil && (!v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()) {
+				err = errors.New("nil error")
+			}
+			return e, err
+		},
 	})
 }
 
@@ -107,32 +127,49 @@ func registerType(name string, t reflect.Type, e errorType) error {
 	if _, ok := known.types[name]; ok && known.byType[t] != name {
 		return fmt.Errorf("the name %q is taken by another type", name)
 	}
+	e.name = name
 	known.types[name] = e
 	known.byType[t] = name
 	return nil
 }
 
+func typeNamed(name string) (e errorType, ok bool) {
+	known.RLock()
+	defer known.RUnlock()
+	e, ok = known.types[name]
+	return e, ok
+}
+
 // EncodeError encodes any error but nil.
 func EncodeError(err error) *wire.Fault {
-	f := &wire.Fault{Type: fmt.Sprintf("%T", err), Message: err.Error()}
-	var remote *Fault
-	if errors.As(err, &remote) && error(remote) == err {
+	f := &wire.Fault{Type: fmt.Sprintf("%T", err), Message: cutText(err.Error(), maxMessage)}
+	if remote, ok := err.(*Fault); ok {
 		f.Type, f.Stack, f.Panic, f.Worker = remote.Type, remote.Stack, remote.Panic, remote.Worker
 	}
 	known.RLock()
-	defer known.RUnlock()
-	for name, sentinel := range known.sentinels {
-		if errors.Is(err, sentinel) {
-			f.Sentinels = append(f.Sentinels, name)
+	list := known.list
+	known.RUnlock()
+	for _, s := range list {
+		if errors.Is(err, s.err) {
+			f.Sentinels = append(f.Sentinels, s.name)
 		}
 	}
+	size := 0
 	walk(err, func(e error) {
+		known.RLock()
 		name, ok := known.byType[reflect.TypeOf(e)]
+		known.RUnlock()
 		if !ok || len(f.Typed) == maxTyped {
 			return
 		}
-		if data, err := known.types[name].encode(e); err == nil {
+		t, _ := typeNamed(name)
+		data, err := t.encode(e)
+		if err == nil && size+len(data) > maxMessage {
+			err = fmt.Errorf("%d bytes, too many", len(data))
+		}
+		if err == nil {
 			f.Typed = append(f.Typed, wire.Typed{Name: name, Data: data})
+			size += len(data)
 		} else {
 			f.Message += fmt.Sprintf(" (its %s did not encode: %v)", name, err)
 		}
@@ -140,8 +177,14 @@ func EncodeError(err error) *wire.Fault {
 	return f
 }
 
-// maxTyped bounds how many typed errors of one tree travel.
-const maxTyped = 16
+const (
+	// maxTyped bounds how many typed errors of one tree travel.
+	maxTyped = 16
+	// maxMessage bounds the bytes of an error's text and those of its typed
+	// errors: with them it stays below any limit on messages, since one over it
+	// would end the link.
+	maxMessage = 256 << 10
+)
 
 func walk(err error, visit func(error)) {
 	if err == nil {
@@ -166,15 +209,15 @@ func DecodeError(data []byte) (*Fault, error) {
 		return nil, err
 	}
 	f := &Fault{Type: w.Type, Message: w.Message, Stack: w.Stack, Worker: w.Worker, Panic: w.Panic, Canceled: w.Canceled}
-	known.RLock()
-	defer known.RUnlock()
 	for _, t := range w.Typed {
-		if e, ok := known.types[t.Name]; ok {
+		if e, ok := typeNamed(t.Name); ok {
 			if cause, err := e.decode(t.Data); err == nil {
 				f.Causes = append(f.Causes, cause)
 			}
 		}
 	}
+	known.RLock()
+	defer known.RUnlock()
 	for _, name := range w.Sentinels {
 		if s, ok := known.sentinels[name]; ok {
 			f.Causes = append(f.Causes, s)
@@ -224,6 +267,9 @@ func registerPath(name string, t reflect.Type, encode func(error) ([]byte, error
 }
 
 func init() {
+	for _, name := range slices.Sorted(maps.Keys(known.sentinels)) {
+		known.list = append(known.list, named{name, known.sentinels[name]})
+	}
 	registerPath("fs.PathError", reflect.TypeFor[*fs.PathError](), func(err error) ([]byte, error) {
 		e := err.(*fs.PathError)
 		return describePath(e.Op, e.Path, "", e.Err)

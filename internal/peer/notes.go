@@ -22,10 +22,12 @@ const notesPurpose = "notes"
 
 // notes is the caller's end and the worker's end of that stream.
 type notes struct {
-	mu      sync.Mutex
-	stream  *mux.Stream // worker: nil until the first note
+	sending sync.Mutex  // worker: never waited for by the link's reader or its end
+	stream  *mux.Stream // nil until the first note
 	sent    uint64
-	handled uint64 // caller
+
+	mu      sync.Mutex // caller: guards the following
+	handled uint64
 	held    []heldResult
 	over    bool
 	reading bool
@@ -39,8 +41,9 @@ type heldResult struct {
 // note sends one and returns its number. It waits for credit.
 func (c *Conn) note(ctx context.Context, build func([]byte) []byte) (uint64, error) {
 	n := &c.notes
-	n.mu.Lock()
-	defer n.mu.Unlock() // held while sending: the order of numbers is the order of the stream
+	item := build(nil) // it calls methods of the user's, which may log
+	n.sending.Lock()
+	defer n.sending.Unlock() // the order of numbers is the order of the stream
 	if n.stream == nil {
 		s, err := c.session.Open([]byte(notesPurpose))
 		if err != nil {
@@ -48,10 +51,11 @@ func (c *Conn) note(ctx context.Context, build func([]byte) []byte) (uint64, err
 		}
 		n.stream = s
 	}
-	if err := n.stream.Send(ctx, build(nil)); err != nil {
+	if err := n.stream.Send(ctx, item); err != nil {
 		return 0, err
 	}
 	n.sent++
+	c.session.Flush() // live, and before the process can end
 	return n.sent, nil
 }
 
@@ -165,34 +169,43 @@ const progressPeriod = 20 * time.Millisecond
 // Progress reports how far the call is. Reports in quick succession are
 // thinned out; the last one always arrives.
 func (r *Running) Progress(done, total int64) {
-	p := &r.progress
+	p := r.progress.Load()
+	if p == nil {
+		r.progress.CompareAndSwap(nil, new(progress))
+		p = r.progress.Load()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done, p.total, p.dirty = done, total, true
 	if now := time.Now(); now.Sub(p.sent) >= progressPeriod || done == total {
 		p.sent = now
-		r.sendProgress()
+		r.sendProgress(p)
 	}
 }
 
-func (r *Running) flushProgress() {
-	p := &r.progress
+func (r *Running) flushProgress(p *progress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.dirty {
-		r.sendProgress()
+		r.sendProgress(p)
 	}
 }
 
-// sendProgress sends the last report; r.progress.mu is held.
-func (r *Running) sendProgress() {
-	p := &r.progress
+// sendProgress sends the last report; p.mu is held.
+func (r *Running) sendProgress(p *progress) {
 	p.dirty = false
 	seq, err := r.chunk.x.conn.note(r.chunk.x.base, func(b []byte) []byte {
 		return wire.AppendVarint(wire.AppendVarint(r.appendNote(noteProgress, b), p.done), p.total)
 	})
 	if err == nil {
-		r.logged.Store(seq)
+		r.noted(seq)
+	}
+}
+
+// noted keeps the number of the call's last note; its goroutines may log at the
+// same time.
+func (r *Running) noted(seq uint64) {
+	for old := r.logged.Load(); seq > old && !r.logged.CompareAndSwap(old, seq); old = r.logged.Load() {
 	}
 }
 
@@ -205,10 +218,14 @@ func (r *Running) Enabled(level slog.Level) bool {
 // more than a window behind.
 func (r *Running) Log(rec *Record) error {
 	seq, err := r.chunk.x.conn.note(r.chunk.x.base, func(b []byte) []byte {
-		return rec.append(r.appendNote(noteRecord, b))
+		head := r.appendNote(noteRecord, b)
+		if item := rec.append(head); len(item) <= maxRecord {
+			return item
+		}
+		return rec.cut().append(head[:len(head):len(head)])
 	})
 	if err == nil {
-		r.logged.Store(seq)
+		r.noted(seq)
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/afar-go/afar/internal/wire"
@@ -38,6 +39,24 @@ func (r *Record) append(dst []byte) []byte {
 	dst = wire.AppendVarint(dst, int64(r.Level))
 	dst = wire.AppendText(dst, r.Message)
 	return appendAttrs(dst, r.Attrs, 0)
+}
+
+// maxRecord is how many bytes a record may have on the link: less than any
+// limit on messages, since one over it would end the link.
+const maxRecord = 512 << 10
+
+// cut returns what is sent of a record that is too large.
+func (r *Record) cut() *Record {
+	return &Record{Time: r.Time, Level: r.Level, Message: cutText(r.Message, maxRecord/2),
+		Attrs: []slog.Attr{slog.String("!CUT", fmt.Sprintf("message of %d bytes, %d attributes", len(r.Message), len(r.Attrs)))}}
+}
+
+// cutText returns the first n bytes of a text at the most.
+func cutText(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + fmt.Sprintf("… (%d bytes in all)", len(s))
 }
 
 // appendTime keeps the nanoseconds and the offset. The zero time stays zero.

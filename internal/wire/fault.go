@@ -23,6 +23,7 @@ type Typed struct {
 const (
 	faultPanic = 1 << iota
 	faultCanceled
+	faultFlags = 1<<iota - 1
 )
 
 // Append appends the fault.
@@ -52,7 +53,7 @@ func (f *Fault) Append(dst []byte) []byte {
 // ParseFault reads a fault that fills data.
 func ParseFault(data []byte) (*Fault, error) {
 	r := NewReader(data)
-	flags := r.Byte()
+	flags := r.Flags(faultFlags)
 	f := &Fault{Panic: flags&faultPanic != 0, Canceled: flags&faultCanceled != 0}
 	f.Type, f.Message, f.Stack, f.Worker = r.Text(), r.Text(), r.Text(), r.Text()
 	for i, n := 0, r.Count(); i < n && r.Err() == nil; i++ {

@@ -11,13 +11,13 @@ type Type uint8
 // Types of messages. Calls travel in chunks: a chunk is what one message
 // carries, what is started as one, and what a reply refers to.
 const (
-	TypeHello    Type = iota + 1 // both ways, first
-	TypeCalls                    // a chunk of calls
-	TypeResults                  // results of calls of one chunk, in order
-	TypeRelease                  // the calls of a chunk from an index on come back unharmed
-	TypePark                     // a call waits for calls of its own and gives up its slot
-	TypeUnpark                   // and has a slot again
-	TypeCancel                   // end a call
+	TypeHello   Type = iota + 1 // both ways, first
+	TypeCalls                   // a chunk of calls
+	TypeResults                 // results of calls of one chunk, in order
+	TypeRelease                 // the calls of a chunk from an index on come back unharmed
+	TypePark                    // a call waits for calls of its own and gives up its slot
+	TypeUnpark                  // and has a slot again
+	TypeCancel                  // end a call
 )
 
 // Hello is the first message in both directions.
@@ -38,13 +38,12 @@ type Hello struct {
 // Append appends the message.
 func (h *Hello) Append(dst []byte) []byte {
 	dst = append(dst, byte(TypeHello))
-	dst = binary.AppendUvarint(dst, uint64(h.Version))
+	dst = AppendInt(dst, h.Version)
 	for _, s := range []string{h.Image, h.Worker, h.Host, h.System, h.Go} {
 		dst = AppendText(dst, s)
 	}
-	for _, n := range []uint64{uint64(h.PID), uint64(h.Concurrency), uint64(h.MaxItem), uint64(h.Keepalive)} {
-		dst = binary.AppendUvarint(dst, n)
-	}
+	dst = AppendInt(AppendInt(dst, h.PID), h.Concurrency)
+	dst = AppendLong(AppendLong(dst, h.MaxItem), int64(h.Keepalive))
 	dst = binary.AppendUvarint(dst, uint64(len(h.Functions)))
 	for _, f := range h.Functions {
 		dst = AppendText(dst, f)
@@ -64,8 +63,8 @@ func ParseHello(r *Reader) (*Hello, error) {
 	}
 	h.PID = r.Int()
 	h.Concurrency = r.Int()
-	h.MaxItem = int64(r.Uvarint() & (1<<62 - 1))
-	h.Keepalive = time.Duration(r.Uvarint() & (1<<62 - 1))
+	h.MaxItem = r.Long()
+	h.Keepalive = duration(r)
 	n := r.Count()
 	for i := 0; i < n && r.Err() == nil; i++ {
 		h.Functions = append(h.Functions, r.Text())
@@ -97,6 +96,7 @@ const (
 	infoParent
 	infoNoLog
 	infoPolicy
+	infoFlags = 1<<iota - 1
 )
 
 // Append appends the info.
@@ -114,23 +114,20 @@ func (c *Info) Append(dst []byte) []byte {
 	set(c.NoLog, infoNoLog)
 	set(c.MaxAttempts > 0 || c.Grace > 0, infoPolicy)
 	dst = append(dst, flags)
-	dst = binary.AppendUvarint(dst, uint64(c.Function))
-	dst = binary.AppendUvarint(dst, uint64(c.Attempt))
+	dst = AppendInt(AppendInt(dst, c.Function), c.Attempt)
 	dst = AppendVarint(dst, int64(c.LogLevel))
 	if flags&infoTimeout != 0 {
-		dst = binary.AppendUvarint(dst, uint64(c.Timeout))
+		dst = AppendLong(dst, int64(c.Timeout))
 	}
 	if flags&infoRemaining != 0 {
-		dst = binary.AppendUvarint(dst, uint64(c.Remaining))
+		dst = AppendLong(dst, int64(c.Remaining))
 	}
 	if flags&infoPolicy != 0 {
-		dst = binary.AppendUvarint(dst, uint64(c.MaxAttempts))
-		dst = binary.AppendUvarint(dst, uint64(c.Grace))
+		dst = AppendLong(AppendInt(dst, c.MaxAttempts), int64(c.Grace))
 	}
 	if flags&infoParent != 0 {
-		dst = binary.AppendUvarint(dst, uint64(c.Depth))
-		dst = binary.AppendUvarint(dst, c.ParentChunk)
-		dst = binary.AppendUvarint(dst, uint64(c.ParentIndex))
+		dst = AppendInt(dst, c.Depth)
+		dst = AppendInt(binary.AppendUvarint(dst, c.ParentChunk), c.ParentIndex)
 	}
 	if flags&infoHeader != 0 {
 		dst = binary.AppendUvarint(dst, uint64(len(c.Header)))
@@ -141,10 +138,10 @@ func (c *Info) Append(dst []byte) []byte {
 	return dst
 }
 
-func duration(r *Reader) time.Duration { return time.Duration(r.Uvarint() & (1<<62 - 1)) }
+func duration(r *Reader) time.Duration { return time.Duration(r.Long()) }
 
 func parseInfo(r *Reader) *Info {
-	flags := r.Byte()
+	flags := r.Flags(infoFlags)
 	c := &Info{Function: r.Int(), Attempt: r.Int(), LogLevel: int(r.Varint()), NoLog: flags&infoNoLog != 0}
 	if flags&infoTimeout != 0 {
 		c.Timeout = duration(r)
@@ -221,6 +218,7 @@ const (
 	StatusFailed = 1 << iota // the payload is a Fault, not the output
 	StatusLate               // the call ended after its Timeout
 	StatusLogged             // the number of the last log record follows
+	statusFlags  = 1<<iota - 1
 )
 
 // AppendResults begins the results of n calls of a chunk, from the call at
@@ -230,7 +228,7 @@ func AppendResults(dst []byte, chunk uint64, first, n int, elapsed time.Duration
 	dst = binary.AppendUvarint(dst, chunk)
 	dst = binary.AppendUvarint(dst, uint64(first))
 	dst = binary.AppendUvarint(dst, uint64(n))
-	return binary.AppendUvarint(dst, uint64(elapsed))
+	return AppendLong(dst, int64(elapsed))
 }
 
 // Result is one call's result. Payload aliases the message.
@@ -265,7 +263,7 @@ func ParseResults(r *Reader) (chunk uint64, first, n int, elapsed time.Duration,
 // ParseResult reads one result.
 func ParseResult(r *Reader) (Result, error) {
 	var x Result
-	x.Status = r.Byte()
+	x.Status = r.Flags(statusFlags)
 	if x.Status&StatusLogged != 0 {
 		x.Logged = r.Uvarint()
 	}
@@ -283,13 +281,14 @@ type Place struct {
 func AppendPlace(dst []byte, t Type, p Place) []byte {
 	dst = append(dst, byte(t))
 	dst = binary.AppendUvarint(dst, p.Chunk)
-	return binary.AppendUvarint(dst, uint64(p.Index))
+	return AppendInt(dst, p.Index)
 }
 
-// ParsePlace reads a place.
+// ParsePlace reads what follows the type of a message that is about a place and
+// says no more.
 func ParsePlace(r *Reader) (Place, error) {
 	p := Place{Chunk: r.Uvarint(), Index: r.Int()}
-	return p, r.Err()
+	return p, r.End()
 }
 
 // Whole is the index that means every call of a chunk.
@@ -308,8 +307,6 @@ func (c *Cancel) Append(dst []byte) []byte {
 
 // ParseCancel reads what follows the type. The cause aliases the message.
 func ParseCancel(r *Reader) (*Cancel, error) {
-	c := &Cancel{}
-	c.Place, _ = ParsePlace(r)
-	c.Cause = r.Bytes()
+	c := &Cancel{Place: Place{Chunk: r.Uvarint(), Index: r.Int()}, Cause: r.Bytes()}
 	return c, r.End()
 }

@@ -10,12 +10,13 @@ import (
 // not fit sets Err and makes every later read return a zero value, so that
 // decoders check once, at the end.
 type Reader struct {
-	data []byte
-	err  error
+	data  []byte
+	whole []byte
+	err   error
 }
 
 // NewReader returns a Reader of data, which it aliases.
-func NewReader(data []byte) *Reader { return &Reader{data: data} }
+func NewReader(data []byte) *Reader { return &Reader{data: data, whole: data} }
 
 // Err returns the first error, or nil.
 func (r *Reader) Err() error { return r.err }
@@ -73,6 +74,26 @@ func (r *Reader) Int() int {
 	return int(v)
 }
 
+// Long reads an unsigned number that must fit 63 bits.
+func (r *Reader) Long() int64 {
+	v := r.Uvarint()
+	if v > math.MaxInt64 {
+		r.fail("number over 63 bits")
+		return 0
+	}
+	return int64(v)
+}
+
+// Flags reads a byte of flags of which only those in known may be set.
+func (r *Reader) Flags(known byte) byte {
+	b := r.Byte()
+	if b&^known != 0 {
+		r.fail("unknown flag")
+		return 0
+	}
+	return b
+}
+
 // Count reads how many elements follow, each of at least one byte, so that a
 // count can be trusted for an allocation.
 func (r *Reader) Count() int {
@@ -107,6 +128,18 @@ func (r *Reader) End() error {
 	return r.err
 }
 
+// AppendInt appends an unsigned number for Reader.Int; one out of its range
+// becomes the nearest that is in it.
+func AppendInt(dst []byte, n int) []byte {
+	return binary.AppendUvarint(dst, uint64(min(max(n, 0), math.MaxInt32)))
+}
+
+// AppendLong appends an unsigned number for Reader.Long; a negative one becomes
+// 0.
+func AppendLong(dst []byte, n int64) []byte {
+	return binary.AppendUvarint(dst, uint64(max(n, 0)))
+}
+
 // AppendVarint appends a signed number.
 func AppendVarint(dst []byte, v int64) []byte {
 	return binary.AppendUvarint(dst, uint64(v<<1)^uint64(v>>63))
@@ -124,3 +157,6 @@ func AppendBytes(dst, b []byte) []byte {
 
 // Rest returns what is left, without reading it.
 func (r *Reader) Rest() []byte { return r.data }
+
+// Whole returns all that the Reader was made of.
+func (r *Reader) Whole() []byte { return r.whole }

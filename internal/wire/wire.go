@@ -79,19 +79,19 @@ func AppendHeader(dst []byte, h Header) []byte {
 // bytes, 0 when data ends before the header does.
 func ParseHeader(data []byte) (h Header, size int, err error) {
 	tag, n := binary.Uvarint(data)
-	if n == 0 {
+	if n == 0 && len(data) < binary.MaxVarintLen64 {
 		return h, 0, nil
 	}
 	length, m := uint64(0), 0
 	if n > 0 {
 		length, m = binary.Uvarint(data[n:])
-		if m == 0 {
+		if m == 0 && len(data)-n < binary.MaxVarintLen64 {
 			return h, 0, nil
 		}
 	}
 	h = Header{Stream: tag >> 4, Kind: Kind(tag & 15), Length: int(length)}
 	switch {
-	case n < 0 || m < 0:
+	case n <= 0 || m <= 0:
 		return h, 0, fmt.Errorf("%w: number over 64 bits in a frame header", ErrMalformed)
 	case h.Kind >= kinds:
 		return h, 0, fmt.Errorf("%w: unknown frame kind %d", ErrMalformed, h.Kind)

@@ -1,0 +1,18 @@
+// Command bench compares afar with the raw limit of its transport and with its rivals, in one run.
+//
+//	cd bench && go run .            # everything; prints the table and writes RESULTS.md
+//	go run . -row serial,map        # some rows only; prints, writes nothing
+//	go run . -smoke                 # a moment per row; fails on any wrong result
+//
+// Absolute figures move by a factor of two between moments on a shared machine, so every contender of a row is
+// measured in turn, round after round (A B C A B C …), and what counts is the median of the ratios taken within
+// one round. "raw" is always the bare transport: two pipes to a re-executed copy of this binary, without framing,
+// encoding or dispatch.
+//
+// Files: experiment.go says what a row is and runs its rounds, table.go prints; a file per row or family of rows
+// (calls.go, bulk.go, mapping.go, scaling.go, start.go, heap.go) says what is measured; a file per contender
+// (afar.go, raw.go, netrpc.go, grpc.go, yamux.go, python.go) says how. link.go starts the rivals' processes and
+// leftover.go proves that none is left.
+//
+// The program needs a Unix system; resident set sizes and the search for leftover processes need Linux's /proc.
+package main

@@ -1,0 +1,3 @@
+package afar_test
+
+func hasChildren() bool { return false }
