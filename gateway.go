@@ -50,6 +50,7 @@ type incarnation struct {
 	lost    chan struct{} // closed when the link has ended
 	reason  error         // why
 	killed  atomic.Bool   // by Kill
+	over    chan struct{} // closed when nobody needs the worker any more
 }
 
 // States of a worker in GatewayStatus.
@@ -63,7 +64,7 @@ const (
 )
 
 func newGateway(p *Pool, t *target, id string, env []string) *Gateway {
-	return &Gateway{pool: p, target: t, id: id, env: env, seat: &dispatch.Seat{Name: id},
+	return &Gateway{pool: p, target: t, id: id, env: env, seat: &dispatch.Seat{Name: id, Order: len(p.gateways)},
 		state: StateStarting, stop: make(chan struct{})}
 }
 
@@ -117,7 +118,7 @@ func (g *Gateway) start(ctx context.Context) (*incarnation, error) {
 	c := &g.pool.config
 	ctx, cancel := context.WithTimeoutCause(ctx, c.StartTimeout, fmt.Errorf("no hello within %v: is afar.Main() the first line of main?", c.StartTimeout))
 	defer cancel()
-	in := &incarnation{started: time.Now(), lost: make(chan struct{}), lane: g.pool.dispatch.Prepare()}
+	in := &incarnation{started: time.Now(), lost: make(chan struct{}), over: make(chan struct{}), lane: g.pool.dispatch.Prepare()}
 	spec := launch.Spec{ID: g.id, Dir: g.target.dir, Env: g.env, Nice: g.target.nice,
 		Output: func(line []byte) { g.pool.out.print(g.id, line) }}
 	if g.target.process {
@@ -127,7 +128,7 @@ func (g *Gateway) start(ctx context.Context) (*incarnation, error) {
 		}
 		in.worker = worker
 	} else {
-		in.worker = launch.InProcess(spec, func(link launch.Link) { serve(link, g.id, inprocImage) })
+		in.worker = launch.InProcess(spec, func(link launch.Link) { serve(link, g.id, inprocImage, in.over) })
 	}
 	in.conn = peer.Dial(g.pool.wrap(g.id, in.worker.Link()), peer.Config{
 		Hello: wire.Hello{Worker: g.id, PID: os.Getpid(), Concurrency: max(1, c.Concurrency),
@@ -203,8 +204,9 @@ func (g *Gateway) discard(in *incarnation) dispatch.Lost {
 		timer.Stop()
 	}
 	_ = in.worker.Kill()
+	close(in.over)
 	exit := in.worker.Exit()
-	in.conn.Session().Wait()
+	in.conn.Wait()
 	lost := dispatch.Lost{Worker: g.id, PID: in.worker.PID(), ExitCode: exit.Code, Signal: exit.Signal,
 		OutOfMemory: exit.OutOfMemory, Stderr: exit.Stderr}
 	lost.Host, _ = os.Hostname()
@@ -358,6 +360,7 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	in := g.now
 	g.mu.Unlock()
 	var err error
+	g.pool.dispatch.FailSeat(g.seat, ErrClosed)
 	if in != nil {
 		select {
 		case <-in.lane.Retire():

@@ -32,7 +32,7 @@ func Main() {
 		fmt.Fprintln(os.Stderr, "afar: cannot identify my image:", err)
 		os.Exit(2)
 	}
-	serve(inherited.Link, inherited.ID, image)
+	serve(inherited.Link, inherited.ID, image, nil)
 	inherited.End(0)
 }
 
@@ -49,8 +49,10 @@ func imageFor(callers string) (string, error) {
 // dispatcher of the worker's own calls.
 type workerKey struct{}
 
-// serve answers calls on a link until it ends.
-func serve(link launch.Link, id, image string) {
+// serve answers calls on a link until it ends, or until stop is closed, which
+// may be nil: a reader that runs a call notices the end of its link only when it
+// reads again, and a worker in the caller's process can be told at once.
+func serve(link launch.Link, id, image string, stop <-chan struct{}) {
 	functions := registry.Functions()
 	keys := make([]string, len(functions))
 	for i, f := range functions {
@@ -68,7 +70,11 @@ func serve(link launch.Link, id, image string) {
 	x.Bind(conn)
 	lane.Join(conn, dispatch.LaneConfig{Name: id, Slots: 1 << 20, Relay: true, Functions: keys})
 	conn.Start()
-	<-conn.Session().Done()
+	select {
+	case <-conn.Session().Done():
+	case <-stop:
+		_ = conn.Close()
+	}
 	back.Fail(ErrClosed)
 	lane.Lose(dispatch.Lost{})
 }

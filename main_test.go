@@ -26,7 +26,7 @@ const (
 
 // patience bounds every wait for an event that must come; tests that pass do
 // not come near it.
-const patience = 90 * time.Second
+const patience = 60 * time.Second
 
 var (
 	starts = map[string]func(){} // by startVariable, before afar.Main

@@ -24,8 +24,9 @@ type Outcome[In, Out any] struct {
 // yielded, so a slow one holds back so many and no more. Calls of quick
 // functions share messages by themselves.
 //
-// Leaving the loop, and the end of ctx, cancel what is running. When ctx ends,
-// the inputs that were pulled get its error, and no more are pulled. A panic of
+// Leaving the loop, and the end of ctx, cancel what is running. When ctx ends
+// before the inputs do, those that were pulled get its error, no more are pulled,
+// and the last thing that is yielded is its error in any case. A panic of
 // in comes out of the loop, after the results of the inputs before it. While in
 // waits for its next input, results go on to be yielded.
 //
@@ -111,8 +112,11 @@ type mapping[In, Out any] struct {
 	inUse    int
 	held     int // bytes of outcomes not yielded
 	waiting  bool
-	over     bool // the range has ended
-	ended    bool // the inputs have ended
+	over     bool  // the range has ended
+	ended    bool  // no more inputs are pulled
+	cut      error // why inputs may be left that were not pulled
+	told     bool  // cut was yielded
+	pulled   int
 	panicked any
 	exited   bool // the inputs ended their goroutine
 }
@@ -127,9 +131,13 @@ func (f *Function[In, Out]) mapping(ctx context.Context, r Runner, in iter.Seq[I
 		yield(&slot[In]{}, zero, err)
 		return
 	}
-	stop := context.AfterFunc(ctx, m.expire)
-	defer stop()
-	go m.feed(in)
+	if ctx.Err() != nil {
+		m.expire()
+	} else {
+		stop := context.AfterFunc(ctx, m.expire)
+		defer stop()
+		go m.feed(in)
+	}
 	m.loop(yield)
 }
 
@@ -167,7 +175,9 @@ func (m *mapping[In, Out]) expire() {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.ended = true
+	if !m.ended || m.cut != nil {
+		m.ended, m.cut = true, err
+	}
 	for _, s := range m.slots {
 		if s.index >= 0 && !s.ready {
 			m.set(s, dispatch.Outcome{Err: err})
@@ -179,20 +189,25 @@ func (m *mapping[In, Out]) expire() {
 
 // feed pulls inputs and submits them.
 func (m *mapping[In, Out]) feed(in iter.Seq[In]) {
-	whole := false
+	whole := false   // in came to its end, or we stopped it
+	stopped := false // we did
 	defer func() {
 		p := recover()
 		m.mu.Lock()
+		if !m.ended && !m.over && stopped && m.ctx.Err() != nil {
+			m.cut = dispatch.CtxError(m.ctx) // which expire was about to say
+		}
 		m.ended = true
 		m.panicked = p
 		m.exited = p == nil && !whole
 		m.changed.Broadcast()
 		m.mu.Unlock()
 	}()
-	if m.admit(false) {
+	stopped = !m.admit(false)
+	if !stopped {
 		index := 0
 		for v := range in {
-			if !m.add(v, index) {
+			if stopped = !m.add(v, index); stopped {
 				break
 			}
 			index++
@@ -278,6 +293,7 @@ func (m *mapping[In, Out]) take(v In, index int) *slot[In] {
 	}
 	s.index, s.ready, s.in = index, false, v
 	m.inUse++
+	m.pulled++
 	if m.ordered {
 		m.order.push(s)
 	}
@@ -325,11 +341,17 @@ func (m *mapping[In, Out]) loop(yield func(*slot[In], Out, error) bool) {
 		}
 		for _, s := range batch {
 			out, err := m.result(s)
+			m.told = m.told || err != nil && err == m.cut
 			if !yield(s, out, err) {
 				return
 			}
 		}
 		m.recycle(batch)
+	}
+	if m.cut != nil && !m.told {
+		var zero Out
+		yield(&slot[In]{index: m.pulled}, zero, m.cut)
+		return
 	}
 	if m.panicked != nil {
 		panic(m.panicked)

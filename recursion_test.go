@@ -159,8 +159,11 @@ var outer = afar.Func(callFromWithin)
 
 // callFromWithin makes a call and tells what it found in its error.
 func callFromWithin(ctx context.Context, n nested) (string, error) {
-	back := afar.With(afar.Caller(ctx), afar.Policy{Timeout: n.Timeout, Grace: 10 * time.Millisecond, MaxAttempts: 2})
+	back := afar.With(afar.Caller(ctx), afar.Policy{Timeout: n.Timeout, Grace: 10 * time.Millisecond, MaxAttempts: 1})
 	switch n.How {
+	case "leave behind":
+		go func() { _, _ = waitAt.On(back)(ctx, n.Visit) }()
+		return visitDesk(ctx, visit{Desk: n.Visit.Desk, Name: "parent"})
 	case "error", "panic":
 		_, err := grumbler.On(back)(ctx, map[string]string{"error": "joined", "panic": "panic"}[n.How])
 		var remote *afar.RemoteError
@@ -202,7 +205,7 @@ func TestNestedWorkerLost(t *testing.T) {
 	pool := open(t, "local:2?id=w")
 	_, err := outer.On(pool.Gateways()[0])(within(t), nested{How: "death", Death: death{Times: 1, Code: 5, Spoken: "bye"}})
 	var lost *afar.WorkerLostError
-	if !errors.Is(err, afar.ErrWorkerLost) || !errors.As(err, &lost) || lost.ExitCode != 5 || lost.Stderr != "bye" || lost.Attempt != 2 {
+	if !errors.Is(err, afar.ErrWorkerLost) || !errors.As(err, &lost) || lost.ExitCode != 5 || lost.Stderr != "bye" || lost.Attempt != 1 || lost.Function != mortal.Name() {
 		t.Errorf("%v: %+v", err, lost)
 	}
 }
@@ -257,11 +260,42 @@ func TestNestedInTimeout(t *testing.T) {
 		if !errors.Is(err, afar.ErrTimeout) {
 			t.Error(err)
 		}
-		if said, err := d.next(t).says(t); err != nil || !strings.HasPrefix(said, "context canceled") {
+		if said, err := d.next(t).says(t); err != nil || !strings.HasPrefix(said, "context ") {
 			t.Errorf("%q, %v", said, err)
 		}
 		if out, err := square.On(pool)(within(t), 3); out != 9 || err != nil {
 			t.Errorf("afterwards: %d, %v", out, err)
+		}
+	})
+}
+
+// A function may end while calls that it has made go on in its goroutines: they
+// are canceled with its context, and its slot is used again.
+func TestNestedCallLeftBehind(t *testing.T) {
+	everywhere(t, func(t *testing.T, scheme string) {
+		d := newDesk(t)
+		pool := open(t, scheme+":1")
+		for range 5 {
+			done := make(chan error, 1)
+			go func() {
+				_, err := outer.On(pool)(within(t), nested{How: "leave behind", Visit: visit{Desk: d.addr(), Name: "child"}})
+				done <- err
+			}()
+			guests := map[string]*visitor{}
+			for range 2 {
+				v := d.next(t)
+				guests[v.name] = v
+			}
+			guests["parent"].release("go")
+			if err := receive(t, done); err != nil {
+				t.Error(err)
+			}
+			if said, err := guests["child"].says(t); err != nil || !strings.HasPrefix(said, "context canceled") {
+				t.Errorf("%q, %v", said, err)
+			}
+			if out, err := fibonacci.On(pool)(within(t), 5); out != 5 || err != nil {
+				t.Errorf("afterwards: %d, %v", out, err)
+			}
 		}
 	})
 }

@@ -2,6 +2,7 @@
 //
 //	cd bench && go run .            # everything; prints the table and writes RESULTS.md
 //	go run . -row serial,map        # some rows only; prints, writes nothing
+//	go run . -retries 5             # again while other processes disturb a row; keeps its quietest run
 //	go run . -smoke                 # a moment per row; fails on any wrong result
 //
 // Absolute figures move by a factor of two between moments on a shared machine, so every contender of a row is
@@ -12,7 +13,7 @@
 // Files: experiment.go says what a row is and runs its rounds, table.go prints; a file per row or family of rows
 // (calls.go, bulk.go, mapping.go, scaling.go, start.go, heap.go) says what is measured; a file per contender
 // (afar.go, raw.go, netrpc.go, grpc.go, yamux.go, python.go) says how. link.go starts the rivals' processes and
-// leftover.go proves that none is left.
+// leftover.go proves that none is left; disturbance.go measures what unrelated processes took meanwhile.
 //
 // The program needs a Unix system; resident set sizes and the search for leftover processes need Linux's /proc.
 package main

@@ -70,6 +70,18 @@ func TestFailureIsReported(t *testing.T) {
 	}
 }
 
+// TestRetriesEndWithAFailure checks that a failure is never measured again until it passes.
+func TestRetriesEndWithAFailure(t *testing.T) {
+	var log []string
+	e := experiment{figures: []figure{{name: "fake"}}, contenders: []contender{fake("a", &log, 0, nil)}}
+	if _, err := e.runQuietly(t.Context(), &session{smoke: true, rounds: 1}, 5, io.Discard); err == nil {
+		t.Error("the failure was lost")
+	}
+	if want := "a a closed"; strings.Join(log, " ") != want {
+		t.Errorf("the order was %q, not %q", strings.Join(log, " "), want)
+	}
+}
+
 // TestAbsenceIsNoFailure checks what happens where python3 is missing.
 func TestAbsenceIsNoFailure(t *testing.T) {
 	t.Setenv("PATH", "")

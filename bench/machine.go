@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -11,6 +12,7 @@ import (
 // writeMachine says when, where and with which versions the session ran.
 func writeMachine(b *strings.Builder, s *session) {
 	fmt.Fprintf(b, "- date: %s, rounds: %d\n", s.began.UTC().Format("2006-01-02 15:04 MST"), s.rounds)
+	fmt.Fprintf(b, "- tree: %s\n", revision())
 	fmt.Fprintf(b, "- Go: %s %s/%s, GOMAXPROCS %d\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0))
 	fmt.Fprintf(b, "- OS: %s\n", operatingSystem())
 	fmt.Fprintf(b, "- CPU: %s, %d cores\n", cpuModel(), runtime.NumCPU())
@@ -29,6 +31,15 @@ func writeMachine(b *strings.Builder, s *session) {
 		}
 	}
 	b.WriteByte('\n')
+}
+
+// revision names the commit that is measured, and says whether the tree differs from it.
+func revision() string {
+	out, err := exec.Command("git", "describe", "--always", "--dirty").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // operatingSystem names the kernel and, where there is /etc/os-release, the distribution.

@@ -40,6 +40,7 @@ type options struct {
 	smoke      bool
 	rows       string
 	rounds     int
+	retries    int
 	cpuProfile string
 }
 
@@ -49,6 +50,7 @@ func parseOptions(args []string) (options, error) {
 	flags.BoolVar(&o.smoke, "smoke", false, "measure a moment per row, only to see that every row works and is right")
 	flags.StringVar(&o.rows, "row", "", "run only these rows (comma-separated names)")
 	flags.IntVar(&o.rounds, "rounds", 0, "measured rounds per row (default 7; 1 with -smoke)")
+	flags.IntVar(&o.retries, "retries", 0, "measure a row again, so many times at most, while others disturb it")
 	flags.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile of this process, the caller, to `file`")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -56,8 +58,8 @@ func parseOptions(args []string) (options, error) {
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	if o.rounds < 0 {
-		return o, errors.New("-rounds must not be negative")
+	if o.rounds < 0 || o.retries < 0 {
+		return o, errors.New("-rounds and -retries must not be negative")
 	}
 	return o, nil
 }
@@ -108,7 +110,7 @@ func measure(ctx context.Context, s *session, chosen []experiment, o options, w 
 	var rows []row
 	var failures []error
 	for _, e := range chosen {
-		got, err := e.run(ctx, s, os.Stderr)
+		got, err := e.runQuietly(ctx, s, o.retries, os.Stderr)
 		rows = append(rows, got...)
 		if err != nil {
 			failures = append(failures, err)

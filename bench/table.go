@@ -98,7 +98,8 @@ func renderReport(rows []row, s *session) string {
 	writeMachine(&b, s)
 	b.WriteString("\nMedians of the rounds; the contenders of a row take turns. Ratios are medians of the ratios within one round; for\n" +
 		"times, sizes and heaps less is better. \"raw\" is the bare transport, two pipes to a copy of this binary. Others' CPU is the\n" +
-		"share of the machine's processor time that went to unrelated processes meanwhile: a row with much of it says little.\n\n")
+		"share of the machine's processor time that went to unrelated processes meanwhile: a row with much of it says little;\n" +
+		"with -retries the least disturbed of several runs of a row is kept.\n\n")
 	b.WriteString(renderTable(rows))
 	b.WriteString(renderTargets(rows))
 	b.WriteString("\n" + notes)

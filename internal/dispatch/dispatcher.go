@@ -35,8 +35,16 @@ type Dispatcher struct {
 // Seat is a place that one lane at a time fills: a worker's, over its
 // replacements.
 type Seat struct {
-	Name string
-	err  error // why there will be no lane any more; guarded by the dispatcher's mutex
+	Name  string
+	Order int   // among seats; equals in everything else take turns in it
+	err   error // why there will be no lane any more; guarded by the dispatcher's mutex
+}
+
+func (s *Seat) order() int {
+	if s == nil {
+		return 0
+	}
+	return s.Order
 }
 
 // New returns an empty dispatcher.
@@ -253,7 +261,9 @@ func (d *Dispatcher) pick(force bool) (best *Lane, idle int) {
 			best = l
 		}
 	}
-	d.next++
+	if best != nil {
+		d.next++
+	}
 	return best, max(idle, 1)
 }
 

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/afar-go/afar/internal/peer"
@@ -98,6 +99,7 @@ func (l *Lane) Join(conn *peer.Conn, c LaneConfig) {
 		return
 	}
 	d.lanes = append(d.lanes, l)
+	slices.SortStableFunc(d.lanes, func(a, b *Lane) int { return a.seat.order() - b.seat.order() })
 	d.place(w, true)
 }
 

@@ -11,7 +11,7 @@ type Source struct {
 	spare  int // calls that may be added before room is asked again
 	waits  bool
 	wake   chan struct{}
-	over   bool
+	err    error // why it has ended
 }
 
 // Source returns a source of calls with that spec. Leave must follow.
@@ -26,7 +26,7 @@ func (d *Dispatcher) Source(spec *Spec) *Source {
 // room returns how many more calls of the source may be queued. d.mu is held.
 func (s *Source) room() int {
 	d := s.d
-	if d.failed != nil || s.spec.Lane != nil && s.spec.Lane.err != nil || d.closing && s.spec.Depth == 0 || s.over {
+	if d.failed != nil || s.spec.Lane != nil && s.spec.Lane.err != nil || d.closing && s.spec.Depth == 0 || s.err != nil {
 		return 1 // to be told so
 	}
 	room, lanes := 0, 0
@@ -84,8 +84,8 @@ func (s *Source) Add(c *Call) (more bool) {
 	c.source = s
 	d.open++
 	err := d.refusal(c)
-	if err == nil && s.over {
-		err = ErrClosed
+	if s.err != nil {
+		err = s.err
 	}
 	if err != nil {
 		d.end(w, c, Outcome{Err: err})
@@ -111,12 +111,15 @@ func (s *Source) placeable() bool {
 	return d.idle || s.spec.Lane != nil || d.ahead && 2*d.queue.count >= d.pace(s.spec).chunk()
 }
 
-// Leave cancels the source's calls that have not ended.
+// Leave cancels the source's calls that have not ended; those that it still
+// adds end with cause.
 func (s *Source) Leave(cause error) {
 	d := s.d
 	w := d.lock()
 	defer d.unlock(w)
-	s.over = true
+	if s.err == nil {
+		s.err = cause
+	}
 	delete(d.sources, s)
 	if s.waits {
 		s.waits = false

@@ -9,10 +9,14 @@ import (
 	"github.com/afar-go/afar/internal/wire"
 )
 
-// keepalive notices a peer that is silent. Any byte is a sign of life; only
-// when none came for a period is a ping sent, and after Misses periods without
-// a byte the session fails. Both ends do this, so each knows of the other's
-// death within (Misses+1) periods of its last byte.
+// keepalive notices a peer that is silent. Any byte is a sign of life. An end
+// that has heard none for a period pings, one that has written none shows that
+// it lives, and after Misses periods without a byte the session fails. Both ends
+// do this, so each knows of the other's death within (Misses+1) periods of its
+// last byte.
+//
+// A ping alone would not do: on a slow link it and its answer may take longer
+// than that, behind what was written before.
 type keepalive struct {
 	heard atomic.Int64 // how many times bytes have arrived
 
@@ -21,6 +25,7 @@ type keepalive struct {
 	ring    func()        // what the timer does; nil before start
 	timer   *time.Timer   // nil until the period is first positive
 	last    int64         // heard, at the last tick
+	wrote   uint64        // writes, at the last tick
 	misses  int
 	stopped bool
 }
@@ -80,11 +85,15 @@ func (k *keepalive) count(s *Session) (silent time.Duration, lost bool) {
 	if k.misses >= Misses {
 		return time.Duration(k.misses) * k.period, true
 	}
+	writes := s.writes()
 	if k.misses > 0 {
 		s.relieve() // the silence may be our own
 		s.postFrame(wire.Header{Kind: wire.Ping}, nil)
 		s.Kick()
+	} else if k.wrote == writes {
+		s.pong()
 	}
+	k.wrote = writes
 	k.arm()
 	return 0, false
 }

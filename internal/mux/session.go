@@ -224,12 +224,17 @@ func (s *Session) fail(err error) {
 	s.beat.stop()
 	s.writer.fail(err)
 	_ = s.link.Close()
+	cut := err
+	if errors.Is(err, io.EOF) {
+		// The end of the link is not the End of its streams.
+		cut = fmt.Errorf("link ended: %w", io.ErrUnexpectedEOF)
+	}
 	s.mu.Lock()
 	streams := s.streams
 	s.streams = nil
 	s.mu.Unlock()
 	for _, st := range streams {
-		st.end(err)
+		st.end(cut)
 	}
 	s.handler.Closed(err)
 }

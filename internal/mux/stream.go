@@ -184,8 +184,9 @@ func (st *Stream) allowance(ctx context.Context, left int) (int, error) {
 	}
 }
 
-// Recv returns the next item, which the caller owns. At the end it returns
-// io.EOF, or why the stream or the link ended.
+// Recv returns the next item, which the caller owns. After the far side's End it
+// returns io.EOF, and otherwise why the stream or the link ended, which is never
+// io.EOF.
 func (st *Stream) Recv(ctx context.Context) ([]byte, error) {
 	for {
 		st.mu.Lock()

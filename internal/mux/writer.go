@@ -36,6 +36,7 @@ type writer struct {
 	relief   *time.Timer // used by whoever flushes
 	err      error
 
+	writes uint64 // that have ended
 	// How much was written, for Sync: bytes of out, and large messages.
 	taken, written   uint64 // taken from out, and of that written
 	bulkIn, bulkDone uint64 // posted, and of that written
@@ -88,8 +89,8 @@ func (s *Session) postFrame(h wire.Header, payload []byte) {
 	w.mu.Unlock()
 }
 
-// pong answers a ping, unless something else is about to be written, which is
-// as good a sign of life; so a peer that sends pings and does not read cannot
+// pong shows that we live, unless something else is about to be written, which
+// does so as well; so a peer that sends pings and does not read cannot
 // fill our memory with answers.
 func (s *Session) pong() {
 	w := &s.writer
@@ -114,6 +115,12 @@ func (s *Session) postReset(id uint64, reason string, theirs bool) {
 	}
 	w.mu.Unlock()
 	s.Kick()
+}
+
+func (s *Session) writes() uint64 {
+	s.writer.mu.Lock()
+	defer s.writer.mu.Unlock()
+	return s.writer.writes
 }
 
 func (s *Session) resetsWaiting() int {
@@ -218,6 +225,7 @@ func (s *Session) flushLocked() {
 		err := s.write(out, header, part)
 		Free(free)
 		w.mu.Lock()
+		w.writes++
 		w.written = w.taken
 		if last {
 			w.bulkDone++

@@ -154,7 +154,7 @@ func typeOf(v any) string {
 func (r *Running) Park() {
 	ch, x := r.chunk, r.chunk.x
 	x.mu.Lock()
-	if r.waits++; r.waits > 1 || r.parked || !ch.park(r) {
+	if r.waits++; r.waits > 1 || x.leave(r) || !ch.park(r) {
 		x.mu.Unlock()
 		return
 	}
@@ -184,8 +184,9 @@ func (ch *chunk) park(r *Running) bool {
 	return true
 }
 
-// Unpark waits for a slot to go on with. A call that was canceled goes on
-// without one: it is to end, and must not wait for others to do so first.
+// Unpark waits for a slot to go on with, unless another goroutine of the call
+// still waits for a call of its own. A call that was canceled goes on without
+// one: it is to end, and must not wait for others to do so first.
 func (r *Running) Unpark() {
 	x := r.chunk.x
 	x.mu.Lock()
@@ -217,20 +218,25 @@ func (r *Running) Unpark() {
 // regain gives a parked call a slot. x.mu is held.
 func (x *Executor) regain(r *Running) {
 	r.parked = false
+	x.conn.post(wire.TypeUnpark, r.chunk.id, r.index) // before its result
 	if r.slot != nil {
 		close(r.slot)
 		r.slot = nil
 	}
-	x.conn.post(wire.TypeUnpark, r.chunk.id, r.index)
 }
 
-// forgo tells whether a call that has ended had no slot any more. x.mu is held.
-func (x *Executor) forgo(r *Running) bool {
+// leave tells whether a call has no slot, and has it want none: it waits again,
+// or has ended. Its goroutines that wait for a slot go on without one. x.mu is
+// held.
+func (x *Executor) leave(r *Running) bool {
 	if r == nil || !r.parked {
 		return false
 	}
-	x.resume = slices.DeleteFunc(x.resume, func(other *Running) bool { return other == r })
-	x.regain(r)
+	if r.slot != nil {
+		x.resume = slices.DeleteFunc(x.resume, func(other *Running) bool { return other == r })
+		close(r.slot)
+		r.slot = nil
+	}
 	return true
 }
 

@@ -75,7 +75,8 @@ type Conn struct {
 	theirs   *wire.Hello
 	helloErr error
 
-	notes notes
+	notes   notes
+	reading sync.WaitGroup // readNotes
 }
 
 // Dial makes a Conn on a link, which it owns from then on. Start begins.
@@ -120,6 +121,13 @@ func (c *Conn) Hello(ctx context.Context) (*wire.Hello, error) {
 
 // Session is the link underneath.
 func (c *Conn) Session() *mux.Session { return c.session }
+
+// Wait waits, after the link has ended, until all notes that came were handled
+// and the link's goroutines are gone.
+func (c *Conn) Wait() {
+	c.session.Wait()
+	c.reading.Wait()
+}
 
 // Close ends the link at once.
 func (c *Conn) Close() error { return c.session.Close() }
@@ -312,6 +320,7 @@ func (h *handler) Stream(s *mux.Stream) {
 		s.Reset(fmt.Sprintf("no use for a stream for %q", s.Purpose()))
 		return
 	}
+	h.reading.Add(1) // the session's reader runs us, so Wait comes later
 	go (*Conn)(h).readNotes(s)
 }
 

@@ -199,7 +199,8 @@ func (x *Executor) finish(ch *chunk) *chunk {
 	defer x.mu.Unlock()
 	delete(x.chunks, ch.id)
 	delete(x.running, ch)
-	if x.forgo(ch.parker) {
+	if r := ch.parker; x.leave(r) {
+		r.parked = false // nothing is to be given back to it
 		return nil
 	}
 	return x.pass()

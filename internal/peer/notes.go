@@ -55,7 +55,7 @@ func (c *Conn) note(ctx context.Context, build func([]byte) []byte) (uint64, err
 		return 0, err
 	}
 	n.sent++
-	c.session.Flush() // live, and before the process can end
+	c.session.Sync() // live, and before the process can end
 	return n.sent, nil
 }
 
@@ -69,6 +69,7 @@ func (n *notes) begin() bool {
 
 // readNotes handles the far side's notes until the stream ends.
 func (c *Conn) readNotes(s *mux.Stream) {
+	defer c.reading.Done()
 	for {
 		item, err := s.Recv(context.Background()) // ends with the link
 		if err != nil {

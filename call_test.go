@@ -1,0 +1,214 @@
+package afar_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/afar-go/afar"
+)
+
+// What a call's context says is what the function's context says.
+
+// The time that remains travels, as a deadline over there; a call without one
+// has none.
+func TestDeadlineTravels(t *testing.T) {
+	everywhere(t, func(t *testing.T, scheme string) {
+		pool := open(t, scheme+":1")
+		if _, err := remaining.On(pool)(context.Background(), 0); err == nil || !strings.Contains(err.Error(), "no deadline") {
+			t.Errorf("without: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+		defer cancel()
+		for _, r := range []afar.Runner{pool, pool.Gateways()[0], afar.With(pool, afar.Policy{Timeout: 10 * time.Hour})} {
+			if left, err := remaining.On(r)(ctx, 0); err != nil || left <= 0 || left > time.Hour {
+				t.Errorf("%T: %v, %v", r, left, err)
+			}
+		}
+		for left, err := range remaining.Map(ctx, pool, numbers(3)) {
+			if err != nil || left <= 0 || left > time.Hour {
+				t.Errorf("Map: %v, %v", left, err)
+			}
+		}
+		if left, err := relayed.On(pool)(ctx, 0); err != nil || left <= 0 || left > time.Hour {
+			t.Errorf("within a call: %v, %v", left, err)
+		}
+	})
+}
+
+var relayed = afar.Func(timeLeftWithin)
+
+func timeLeftWithin(ctx context.Context, n int) (time.Duration, error) {
+	return remaining.On(afar.Caller(ctx))(ctx, n)
+}
+
+// The end of a deadline ends the call with the context's error, which is not
+// ErrTimeout.
+func TestDeadlineEndsCall(t *testing.T) {
+	everywhere(t, func(t *testing.T, scheme string) {
+		d := newDesk(t)
+		pool := open(t, scheme+":1")
+		ctx, cancel := context.WithTimeout(within(t), 50*time.Millisecond)
+		defer cancel()
+		_, err := waitAt.On(pool)(ctx, visit{Desk: d.addr()})
+		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, afar.ErrTimeout) {
+			t.Error(err)
+		}
+		if said, err := d.next(t).says(t); err != nil || !strings.HasPrefix(said, "context ") {
+			t.Errorf("%q, %v", said, err)
+		}
+		if out, err := square.On(pool)(within(t), 3); out != 9 || err != nil {
+			t.Errorf("afterwards: %d, %v", out, err)
+		}
+	})
+}
+
+// A call with a context that has ended is not made.
+func TestEndedContext(t *testing.T) {
+	everywhere(t, func(t *testing.T, scheme string) {
+		pool := open(t, scheme+":1")
+		ctx, cancel := context.WithCancelCause(within(t))
+		cause := errors.New("too late")
+		cancel(cause)
+		_, err := square.On(pool)(ctx, 1)
+		if !errors.Is(err, context.Canceled) || !errors.Is(err, cause) {
+			t.Error(err)
+		}
+		if w := pool.Status().Workers[0]; w.Done != 0 {
+			t.Errorf("%+v", w)
+		}
+	})
+}
+
+// A call that waits for a worker ends with its context, too.
+func TestCancelWhileQueued(t *testing.T) {
+	everywhere(t, func(t *testing.T, scheme string) {
+		d := newDesk(t)
+		pool := open(t, scheme+":1")
+		first := make(chan error, 1)
+		go func() {
+			_, err := waitAt.On(pool)(within(t), visit{Desk: d.addr()})
+			first <- err
+		}()
+		v := d.next(t)
+		for range 20 {
+			ctx, cancel := context.WithCancel(within(t))
+			second := make(chan error, 1)
+			go func() {
+				_, err := square.On(pool)(ctx, 2)
+				second <- err
+			}()
+			cancel()
+			if err := receive(t, second); !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		}
+		v.release("go")
+		if err := receive(t, first); err != nil {
+			t.Error(err)
+		}
+		if err := pool.Shutdown(within(t)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+var headers = afar.Func(readHeaders)
+
+// readHeaders returns the headers here and, n times, those of a call within.
+func readHeaders(ctx context.Context, n int) ([]map[string]string, error) {
+	found := []map[string]string{afar.Header(ctx)}
+	if n == 0 {
+		return found, nil
+	}
+	below, err := again.On(afar.Caller(ctx))(afar.WithHeader(ctx, fmt.Sprint("level-", n), "set"), n-1)
+	return append(found, below...), err
+}
+
+var again *afar.Function[int, []map[string]string]
+
+func init() { again = headers }
+
+// Headers of the context and of the pool travel with a call, and on with the
+// calls that it makes.
+func TestHeaders(t *testing.T) {
+	everywhere(t, func(t *testing.T, scheme string) {
+		type traceKey struct{}
+		pool := openWith(t, afar.Config{Header: func(ctx context.Context) map[string]string {
+			trace, _ := ctx.Value(traceKey{}).(string)
+			return map[string]string{"trace": trace, "user": "nobody"}
+		}}, scheme+":1")
+		ctx := context.WithValue(within(t), traceKey{}, "t-1")
+		ctx = afar.WithHeader(afar.WithHeader(ctx, "user", "eve"), "color", "red")
+		want := []map[string]string{
+			{"trace": "t-1", "user": "eve", "color": "red"},
+			{"trace": "t-1", "user": "eve", "color": "red", "level-2": "set"},
+			{"trace": "t-1", "user": "eve", "color": "red", "level-2": "set", "level-1": "set"},
+		}
+		same := func(what string, got []map[string]string, err error) {
+			t.Helper()
+			if err != nil || !slices.EqualFunc(got, want, maps.Equal) {
+				t.Errorf("%s: %v, %v", what, got, err)
+			}
+		}
+		got, err := headers.On(pool)(ctx, 2)
+		same("call", got, err)
+		for got, err := range headers.Map(ctx, pool, slices.Values([]int{2, 2})) {
+			same("Map", got, err)
+		}
+		for _, o := range headers.Each(ctx, pool, 2) {
+			same("Each", o.Out, o.Err)
+		}
+		got, err = headers.On(&spy{Runner: pool})(ctx, 2)
+		same("foreign Runner", got, err)
+		want = []map[string]string{{"trace": "", "user": "nobody"}}
+		got, err = headers.On(pool)(within(t), 0)
+		same("without", got, err)
+	})
+	if got := afar.Header(afar.WithHeader(context.Background(), "a", "b")); got["a"] != "b" || len(got) != 1 {
+		t.Errorf("outside of a call: %v", got)
+	}
+}
+
+// stamp is a Runner that adds a header to a copy of each call.
+type stamp struct{ to afar.Runner }
+
+func (s stamp) Run(ctx context.Context, c *afar.Call) (*afar.Reply, error) {
+	mine := *c
+	mine.Header = maps.Clone(c.Header)
+	if mine.Header == nil {
+		mine.Header = map[string]string{}
+	}
+	mine.Header["stamp"] = "yes"
+	return s.to.Run(ctx, &mine)
+}
+
+// A Runner may add to what travels with a call.
+func TestRunnerAddsHeader(t *testing.T) {
+	everywhere(t, func(t *testing.T, scheme string) {
+		got, err := headers.On(stamp{stamp{open(t, scheme+":1")}})(afar.WithHeader(within(t), "a", "b"), 0)
+		if err != nil || len(got) != 1 || !maps.Equal(got[0], map[string]string{"stamp": "yes", "a": "b"}) {
+			t.Errorf("%v, %v", got, err)
+		}
+	})
+}
+
+// A Runner that returns nothing is an error, not a crash.
+func TestRunnerReturnsNothing(t *testing.T) {
+	if _, err := square.On(empty{})(within(t), 1); err == nil || !strings.Contains(err.Error(), "empty") {
+		t.Errorf("%v", err)
+	}
+	pool := open(t, "inproc:1")
+	if _, err := pool.Run(within(t), &afar.Call{Function: "made up"}); !errors.Is(err, afar.ErrUnknownFunction) {
+		t.Errorf("%v", err)
+	}
+}
+
+type empty struct{}
+
+func (empty) Run(context.Context, *afar.Call) (*afar.Reply, error) { return nil, nil }

@@ -1,0 +1,163 @@
+package mux
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/afar-go/afar/internal/wire"
+)
+
+// hostile is a link on which a peer says what it likes, in pieces of one size,
+// and then ends; it reads what it is sent, or never.
+type hostile struct {
+	*blocked
+	in    *bytes.Reader
+	piece int
+	reads bool
+}
+
+func (h *hostile) Read(p []byte) (int, error) { return h.in.Read(p[:min(len(p), h.piece)]) }
+
+func (h *hostile) Write(p []byte) (int, error) {
+	if h.reads {
+		return len(p), nil
+	}
+	return h.blocked.Write(p)
+}
+
+// victim is the session that a hostile peer talks to. Every third stream is
+// read, every third is left alone, and every third is reset.
+type victim struct {
+	*Session
+	t       *testing.T
+	data    int // bytes that the peer has
+	streams int
+	all     []*Stream
+	wg      sync.WaitGroup
+}
+
+func (v *victim) Message(msg []byte, owned bool) {
+	switch {
+	case len(msg) > 0 && msg[0] == 'H':
+		v.HandOff(v.Turn())
+	case len(msg) > 0 && msg[0] == 'G':
+		runtime.Goexit()
+	case owned:
+		Free(msg)
+	}
+}
+
+func (v *victim) Stream(st *Stream) {
+	v.streams++
+	switch v.streams % 3 {
+	case 0:
+		v.wg.Go(func() {
+			for {
+				item, err := st.Recv(context.Background())
+				if err != nil {
+					return
+				}
+				if st.Send(context.Background(), item) != nil {
+					return
+				}
+			}
+		})
+		v.all = append(v.all, st)
+	case 1:
+		v.all = append(v.all, st)
+	default:
+		st.Reset("no")
+	}
+}
+
+func (v *victim) Idle() {
+	v.held()
+	v.Kick() // Flush would wait for ever if the peer does not read
+}
+
+func (v *victim) GoAway(string) {}
+func (v *victim) Closed(error)  {}
+
+// held checks what the session holds at the moment.
+func (v *victim) held() {
+	c := v.config
+	w := &v.writer
+	w.mu.Lock()
+	// Resets and one pong; a credit for each half window; and what is echoed.
+	answers := maxResets*(maxReason+wire.MaxHeader) + wire.MaxHeader
+	credits := (v.data/(c.Window/2) + 1) * 2 * wire.MaxHeader
+	echoes := c.MaxStreams * (c.Window + wire.MaxHeader)
+	if n, limit := len(w.out), answers+credits+echoes; n > limit {
+		v.t.Errorf("%d bytes wait to be written, limit %d", n, limit)
+	}
+	w.mu.Unlock()
+	if n, limit := cap(v.bulk.buf), max(v.bulk.total, 2*trustedSize); v.bulk.buf != nil && n > limit && n > maxPooled {
+		v.t.Errorf("%d bytes for a large message of %d", n, v.bulk.total)
+	}
+	v.mu.Lock()
+	n := len(v.Session.streams)
+	v.mu.Unlock()
+	if n > c.MaxStreams {
+		v.t.Errorf("%d streams are open, limit %d", n, c.MaxStreams)
+	}
+	for _, st := range v.all {
+		if n, limit := unread(st), c.Window+int(c.MaxMessage); n > limit {
+			v.t.Errorf("a stream holds %d bytes, limit %d", n, limit)
+		}
+	}
+}
+
+// What a hostile peer may make a session allocate in all its life: its buffers,
+// and some for each byte sent, most for the two of a frame that opens a stream.
+const (
+	fuzzBase    = largeBuffer + 2*smallBuffer + 2*fuzzMessage + 64<<10
+	fuzzPerByte = 1 << 10
+	fuzzMessage = 1 << 20
+	fuzzHandOff = smallBuffer + 1<<10 // for each message, which may be handed off
+)
+
+func FuzzSession(f *testing.F) {
+	type frame struct {
+		stream  uint64
+		kind    wire.Kind
+		payload string
+	}
+	seed := func(piece uint8, reads bool, all ...frame) {
+		var data []byte
+		for _, a := range all {
+			data = append(wire.AppendHeader(data, wire.Header{Stream: a.stream, Kind: a.kind, Length: len(a.payload)}), a.payload...)
+		}
+		f.Add(data, piece, reads)
+	}
+	seed(1, true, frame{0, wire.Message, "Handed off"}, frame{0, wire.Message, "Gone"}, frame{0, wire.Message, ""})
+	seed(255, false, frame{0, wire.Ping, ""}, frame{0, wire.Pong, ""}, frame{0, wire.GoAway, "why"})
+	seed(7, true, frame{0, wire.BulkFirst, "\x05ab"}, frame{0, wire.Message, "between"}, frame{0, wire.BulkNext, "cde"})
+	seed(3, false, frame{0, wire.BulkFirst, "\xff\xff\x3fH"}, frame{0, wire.BulkNext, "x"})
+	seed(2, true, frame{1, wire.Open, "a"}, frame{3, wire.Open, "b"}, frame{5, wire.Open, "c"}, frame{5, wire.ItemPart, "x"},
+		frame{5, wire.Item, "y"}, frame{1, wire.Item, "z"}, frame{1, wire.End, ""}, frame{5, wire.Credit, "\x01"}, frame{5, wire.Reset, "why"})
+	seed(200, false, frame{1, wire.Open, ""}, frame{3, wire.Open, ""}, frame{5, wire.Open, ""}, frame{7, wire.Open, ""},
+		frame{9, wire.Open, ""}, frame{11, wire.Open, ""}, frame{13, wire.Open, ""}, frame{13, wire.Item, "x"})
+	f.Fuzz(func(t *testing.T, data []byte, piece uint8, reads bool) {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		link := &hostile{blocked: newBlocked(bytes.NewReader(nil)), in: bytes.NewReader(data), piece: int(piece) + 1, reads: reads}
+		v := &victim{t: t, data: len(data)}
+		v.Session = New(link, Config{Keepalive: -1, MaxMessage: fuzzMessage, Window: 256, MaxStreams: 4}, v)
+		v.Start()
+		v.Wait() // the link ends, so the session does
+		v.wg.Wait()
+		v.held()
+		if v.Err() == nil || v.Err() == io.ErrClosedPipe && reads {
+			t.Errorf("ended with %v", v.Err())
+		}
+		runtime.ReadMemStats(&after)
+		handOffs := bytes.Count(data, []byte("H")) + bytes.Count(data, []byte("G"))
+		if n, limit := after.TotalAlloc-before.TotalAlloc, uint64(fuzzBase+fuzzPerByte*len(data)+fuzzHandOff*handOffs); n > limit {
+			t.Errorf("%d bytes allocated for %d, limit %d", n, len(data), limit)
+		}
+	})
+}
