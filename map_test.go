@@ -268,8 +268,8 @@ func TestMapInputExits(t *testing.T) {
 	}
 }
 
-// When ctx ends, every input that was pulled gets its error, and no more are
-// pulled.
+// When ctx ends, every input that was pulled gets its error, no more are
+// pulled, and the last thing that is yielded is its error in any case.
 func TestMapContextEnds(t *testing.T) {
 	everywhere(t, func(t *testing.T, scheme string) {
 		for _, ordered := range []bool{true, false} {
@@ -277,10 +277,10 @@ func TestMapContextEnds(t *testing.T) {
 			pool := open(t, scheme+":2")
 			ctx, cancel := context.WithCancelCause(within(t))
 			cause := errors.New("enough")
-			pulled := 0
+			var pulled atomic.Int64
 			inputs := func(yield func(visit) bool) {
 				for i := 1; ; i++ {
-					pulled++
+					pulled.Add(1)
 					v := visit{Desk: d.addr(), Name: strconv.Itoa(i)}
 					if i == 300 {
 						v.Name = "0" // waits
@@ -308,8 +308,9 @@ func TestMapContextEnds(t *testing.T) {
 			}
 			// The input that was being pulled at that moment may have no outcome, and
 			// the context's error ends the range in any case.
-			if outcomes < pulled-1 || outcomes > pulled+1 || failed == 0 {
-				t.Errorf("ordered %v: %d were pulled, %d have outcomes, %d of them errors", ordered, pulled, outcomes, failed)
+			n := int(pulled.Load())
+			if outcomes < n-1 || outcomes > n+1 || failed == 0 {
+				t.Errorf("ordered %v: %d were pulled, %d have outcomes, %d of them errors", ordered, n, outcomes, failed)
 			}
 			if out, err := square.On(pool)(within(t), 3); out != 9 || err != nil {
 				t.Errorf("afterwards: %d, %v", out, err)

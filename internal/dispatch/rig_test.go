@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,7 +28,7 @@ type fake struct {
 	said   []string              // what the dispatcher has sent since the last expect
 	infos  map[string]*wire.Info // of the last call with that input
 	logs   []string
-	killed int
+	killed atomic.Int32
 	lost   chan struct{}
 	gone   chan struct{} // closed when Lose has returned
 	notes  *mux.Stream
@@ -37,6 +38,13 @@ var keys = []string{"f(int) int", "g(int) int"}
 
 // addLane starts a lane to a fake worker. It ends with the test.
 func addLane(t *testing.T, d *Dispatcher, c LaneConfig) *fake {
+	w := fakeWorker(t, d)
+	w.join(c)
+	return w
+}
+
+// fakeWorker starts a worker whose lane has not joined.
+func fakeWorker(t *testing.T, d *Dispatcher) *fake {
 	a, b := launch.Pipe()
 	w := &fake{t: t, lane: d.Prepare(), infos: map[string]*wire.Info{}, lost: make(chan struct{}), gone: make(chan struct{})}
 	w.raw = mux.New(b, mux.Config{}, w)
@@ -55,6 +63,11 @@ func addLane(t *testing.T, d *Dispatcher, c LaneConfig) *fake {
 		w.lane.Lose(Lost{PID: 42, ExitCode: -1, Signal: "killed", Reason: "test"})
 		close(w.gone)
 	}()
+	t.Cleanup(w.end)
+	return w
+}
+
+func (w *fake) join(c LaneConfig) {
 	if c.Functions == nil {
 		c.Functions = keys
 	}
@@ -62,15 +75,11 @@ func addLane(t *testing.T, d *Dispatcher, c LaneConfig) *fake {
 		c.Name = "w"
 	}
 	c.Kill = func() {
-		w.mu.Lock()
-		w.killed++
-		w.mu.Unlock()
+		w.killed.Add(1)
 		_ = w.raw.Close()
 	}
 	c.Log = func(worker string, c *Call, r *peer.Record) { w.log("lane", c, r) }
 	w.lane.Join(w.conn, c)
-	t.Cleanup(w.end)
-	return w
 }
 
 func (w *fake) log(who string, c *Call, r *peer.Record) {
@@ -156,13 +165,19 @@ func (w *fake) Closed(error)       {}
 // expect checks what the worker was told since the last time.
 func (w *fake) expect(want ...string) {
 	w.t.Helper()
+	if said := w.heard(); fmt.Sprint(said) != fmt.Sprint(want) {
+		w.t.Fatalf("worker was told %q, want %q", said, want)
+	}
+}
+
+// heard returns what the worker was told since the last time.
+func (w *fake) heard() []string {
 	synctest.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if fmt.Sprint(w.said) != fmt.Sprint(want) {
-		w.t.Fatalf("worker was told %q, want %q", w.said, want)
-	}
+	said := w.said
 	w.said = nil
+	return said
 }
 
 func (w *fake) post(msg []byte) {
@@ -177,7 +192,7 @@ func (w *fake) post(msg []byte) {
 
 // quick and slow are times of calls that make a function quick, and not.
 const (
-	quick = 100 * time.Microsecond
+	quick = targetChunk
 	slow  = 10 * time.Millisecond
 )
 

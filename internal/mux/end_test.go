@@ -3,6 +3,7 @@ package mux
 import (
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -193,6 +194,7 @@ func (r *recorder) Close() error {
 // its end.
 type blocked struct {
 	in     io.Reader
+	stuck  atomic.Int64 // bytes that somebody tries to write
 	once   sync.Once
 	closed chan struct{}
 }
@@ -207,7 +209,8 @@ func (b *blocked) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-func (b *blocked) Write([]byte) (int, error) {
+func (b *blocked) Write(p []byte) (int, error) {
+	b.stuck.Add(int64(len(p)))
 	<-b.closed
 	return 0, io.ErrClosedPipe
 }

@@ -228,31 +228,6 @@ func TestReceiversShareItems(t *testing.T) {
 	})
 }
 
-// Two items that arrive at once wake two who wait, though there is one token.
-func TestItemsThatArriveAtOnce(t *testing.T) {
-	for range 100 {
-		synctest.Test(t, func(t *testing.T) {
-			a := (&end{}).on(newRecorder(), quiet())
-			start(t, a)
-			st, err := a.Open(nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var wg sync.WaitGroup
-			for range 2 {
-				wg.Go(func() { _, _ = st.Recv(t.Context()) })
-			}
-			synctest.Wait()
-			for range 2 {
-				if err := st.handle(wire.Item, nil); err != nil {
-					t.Fatal(err)
-				}
-			}
-			wg.Wait()
-		})
-	}
-}
-
 func TestCanceledSend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := quiet()
