@@ -110,7 +110,8 @@ type mapping[In, Out any] struct {
 	free     []*slot[In]
 	order    fifo[*slot[In]] // ordered: all slots in use; else: those that are ready
 	inUse    int
-	held     int // bytes of outcomes not yielded
+	spare    bool // there was room for another input; the feeder\'s
+	held     int  // bytes of outcomes not yielded
 	waiting  bool
 	over     bool  // the range has ended
 	ended    bool  // no more inputs are pulled
@@ -218,6 +219,9 @@ func (m *mapping[In, Out]) feed(in iter.Seq[In]) {
 
 // admit waits until another input may be pulled.
 func (m *mapping[In, Out]) admit(more bool) bool {
+	if more && m.spare && m.source != nil {
+		return true // the end of the range is noticed when the input is there
+	}
 	m.mu.Lock()
 	for (m.inUse >= window || m.held > heldBytes) && !m.over && !m.ended {
 		m.room.Wait()
@@ -267,7 +271,7 @@ func (m *mapping[In, Out]) add(v In, index int) bool {
 		go m.runForeign(s, input)
 		return m.admit(true)
 	}
-	s.call = dispatch.Call{Spec: m.spec, Input: input, Index: s.call.Index, ID: uint64(index), To: m}
+	s.call.Renew(input, uint64(index))
 	return m.admit(m.source.Add(&s.call))
 }
 
@@ -287,12 +291,12 @@ func (m *mapping[In, Out]) take(v In, index int) *slot[In] {
 		s = m.free[n-1]
 		m.free = m.free[:n-1]
 	} else {
-		s = &slot[In]{}
-		s.call.Index = len(m.slots)
+		s = &slot[In]{call: dispatch.Call{Spec: m.spec, Index: len(m.slots), To: m}}
 		m.slots = append(m.slots, s)
 	}
 	s.index, s.ready, s.in = index, false, v
 	m.inUse++
+	m.spare = m.inUse < window && m.held <= heldBytes
 	m.pulled++
 	if m.ordered {
 		m.order.push(s)

@@ -1,3 +1,5 @@
+//lint:file-ignore U1000 the fields are never used: what matters is their types
+
 package codec
 
 import (

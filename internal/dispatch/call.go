@@ -122,6 +122,14 @@ type Call struct {
 	total     int64
 }
 
+// Renew readies a call that has ended to be submitted again, with another input.
+func (c *Call) Renew(input []byte, id uint64) {
+	c.Input, c.ID = input, id
+	c.attempts, c.solo, c.timedOut, c.abandoned = 0, false, false, false
+	c.stopped = time.Time{}
+	c.done, c.total = 0, 0
+}
+
 type state uint8
 
 const (

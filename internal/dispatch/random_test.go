@@ -124,7 +124,7 @@ func (s *story) do(x step) {
 	case "retire":
 		s.retire(x.N)
 	}
-	time.Sleep(x.Pause)
+	pause(x.Pause)
 }
 
 // wait is a call that somebody waits for, not for ever.
@@ -203,6 +203,8 @@ func (s *story) end() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.crew.mu.Lock()
+	defer s.crew.mu.Unlock()
 	for _, c := range s.calls {
 		s.check(c)
 	}
@@ -258,6 +260,7 @@ func TestRandomStories(t *testing.T) {
 				s.do(x)
 			}
 			s.end()
+			time.Sleep(time.Minute) // functions that do not care for their contexts end too
 			wrong = slices.Clone(s.wrong)
 		})
 		if len(wrong) > 0 {

@@ -63,9 +63,13 @@ func (c *crew) start(seat *Seat) {
 	c.mu.Lock()
 	c.workers[seat] = w
 	c.backs = append(c.backs, w.back)
+	closing := c.closing
 	c.mu.Unlock()
 	w.conn.Start()
 	w.near.Start()
+	if closing {
+		w.kill()
+	}
 	if _, err := w.near.Hello(context.Background()); err == nil { // it may be killed this early
 		near.Join(w.near, LaneConfig{Seat: seat, Name: seat.Name, Slots: c.slots, Functions: keys[:1], Kill: w.kill,
 			Log: func(string, *Call, *peer.Record) {}})
@@ -138,7 +142,7 @@ func (w *worker) do(ctx context.Context, word string, rest []string) error {
 	r := peer.FromContext(ctx)
 	switch word {
 	case "ms":
-		time.Sleep(time.Millisecond) // tests run it in a bubble
+		pause(time.Millisecond)
 	case "slow":
 		select {
 		case <-time.After(20 * time.Millisecond):
@@ -146,7 +150,7 @@ func (w *worker) do(ctx context.Context, word string, rest []string) error {
 			return ctx.Err()
 		}
 	case "stubborn":
-		time.Sleep(300 * time.Millisecond)
+		pause(300 * time.Millisecond)
 	case "fail":
 		return errors.New("failed")
 	case "panic":
@@ -171,6 +175,9 @@ func (w *worker) do(ctx context.Context, word string, rest []string) error {
 	}
 	return nil
 }
+
+// pause lets time pass, which is that of a bubble.
+func pause(d time.Duration) { <-time.After(d) }
 
 // nest makes a call from inside of a call.
 func (w *worker) nest(ctx context.Context, input string) error {

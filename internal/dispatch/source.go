@@ -79,7 +79,7 @@ func (s *Source) Ready(ctx context.Context) error {
 // otherwise Ready says when.
 func (s *Source) Add(c *Call) (more bool) {
 	d := s.d
-	w := d.lock()
+	d.mu.Lock()
 	c.state = idle
 	c.source = s
 	d.open++
@@ -87,18 +87,23 @@ func (s *Source) Add(c *Call) (more bool) {
 	if s.err != nil {
 		err = s.err
 	}
+	if err == nil {
+		d.enqueue(c)
+		if s.spare--; s.spare > 0 && !s.placeable() {
+			d.mu.Unlock()
+			return true
+		}
+	}
+	w := works.Get().(*work)
 	if err != nil {
 		d.end(w, c, Outcome{Err: err})
 		d.unlock(w)
 		return true
 	}
-	d.enqueue(c)
-	if s.spare--; s.spare <= 0 || s.placeable() {
-		d.place(w, false)
-		if s.spare = s.room(); s.spare <= 0 {
-			d.place(w, true)
-			s.spare = s.room()
-		}
+	d.place(w, false)
+	if s.spare = s.room(); s.spare <= 0 {
+		d.place(w, true)
+		s.spare = s.room()
 	}
 	more = s.spare > 0
 	d.unlock(w)

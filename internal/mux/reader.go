@@ -50,15 +50,7 @@ var errHandedOff = errors.New("reading was handed off")
 // goes the count in s.wg.
 func (s *Session) read(rd *reader) {
 	over := false
-	defer func() {
-		// A handler that ends its goroutine (runtime.Goexit) must not take the
-		// link with it.
-		if over {
-			s.wg.Done()
-		} else if state := rd.state.Load(); state&3 != 0 && state != handedOff && rd.state.CompareAndSwap(state, handedOff) {
-			s.resume(rd, false)
-		}
-	}()
+	defer func() { s.leave(rd, over) }()
 	for {
 		h, payload, err := s.frame(rd)
 		if err == errHandedOff {
@@ -99,6 +91,17 @@ func (s *Session) read(rd *reader) {
 			over = true // what has arrived already does not count any more
 			return
 		}
+	}
+}
+
+// leave gives up the role with the session's end, or sees that reading goes on:
+// a handler that ends its goroutine (runtime.Goexit) must not take the link with
+// it.
+func (s *Session) leave(rd *reader, over bool) {
+	if over {
+		s.wg.Done()
+	} else if state := rd.state.Load(); state&3 != 0 && state != handedOff && rd.state.CompareAndSwap(state, handedOff) {
+		s.resume(rd, false)
 	}
 }
 

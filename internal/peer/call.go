@@ -162,7 +162,7 @@ func (r *Running) Park() {
 	x.conn.post(wire.TypePark, ch.id, r.index)
 	next := x.pass()
 	x.mu.Unlock()
-	x.conn.session.Flush()
+	x.conn.session.Sync()
 	if next != nil {
 		go x.runAside(next)
 	}

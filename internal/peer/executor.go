@@ -3,7 +3,9 @@ package peer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/afar-go/afar/internal/mux"
@@ -21,15 +23,16 @@ type Executor struct {
 	functions []*registry.Function
 	base      context.Context // ends with the link
 	end       context.CancelCauseFunc
-
-	mu      sync.Mutex
-	free    int        // slots that nobody has
-	inline  bool       // one call at a time: run it in the reader
-	maxItem int64      // bytes of an output
-	queue   []*chunk   // waiting for a slot, first in first out
-	resume  []*Running // calls that have waited for their own and want a slot again
-	chunks  map[uint64]*chunk
-	running map[*chunk]struct{}
+	over      atomic.Bool // the link has ended: nothing begins any more
+	mu        sync.Mutex
+	free      int        // slots that nobody has
+	inline    bool       // one call at a time: run it in the reader
+	maxItem   int64      // bytes of an output
+	queue     []*chunk   // waiting for a slot, first in first out
+	resume    []*Running // calls that have waited for their own and want a slot again
+	early     []uint64   // chunks that were canceled before they came
+	chunks    map[uint64]*chunk
+	running   map[*chunk]struct{}
 
 	watch watch
 }
@@ -45,6 +48,7 @@ type chunk struct {
 	queued int64        // tick at which it had to wait
 	parker *Running     // its call that has given up its slot; guarded by x.mu
 	turn   uint64       // of the reader that runs it, 0 when another goroutine does
+	fresh  []Running    // not used yet; used by whoever runs the chunk
 	buf    []byte       // for the output of the call that runs; used by whoever runs the chunk
 
 	mu       sync.Mutex
@@ -89,9 +93,15 @@ func (x *Executor) greet(h *wire.Hello) {
 	x.inline = x.free == 1
 	x.maxItem = h.MaxItem
 	x.conn.session.SetKeepalive(h.Keepalive)
+	if h.MaxItem > 0 {
+		x.conn.session.SetMaxMessage(h.MaxItem + messageSlack)
+	}
 }
 
-func (x *Executor) stop(cause error) { x.end(cause) }
+func (x *Executor) stop(cause error) {
+	x.over.Store(true)
+	x.end(cause)
+}
 
 // Calls takes a chunk: it runs here and now, or waits.
 func (x *Executor) Calls(id uint64, n int, body *wire.Reader, owned bool) error {
@@ -104,6 +114,11 @@ func (x *Executor) Calls(id uint64, n int, body *wire.Reader, owned bool) error 
 		x.mu.Unlock()
 		return fmt.Errorf("%w: chunk %d sent twice", wire.ErrMalformed, id)
 	}
+	if n == 1 && slices.Contains(x.early, id) {
+		x.conn.Release(id, 0)
+		x.mu.Unlock()
+		return nil // Idle flushes
+	}
 	x.chunks[id] = ch
 	if x.free > 0 && x.inline {
 		x.free--
@@ -111,8 +126,8 @@ func (x *Executor) Calls(id uint64, n int, body *wire.Reader, owned bool) error 
 		x.enter(ch)
 		x.mu.Unlock()
 		// The caller takes results as the sign that the next chunk has begun, so
-		// they must be on their way before it begins.
-		x.conn.session.Flush()
+		// they must have left before it begins.
+		x.conn.session.Sync()
 		x.run(ch)
 		return nil
 	}
@@ -152,7 +167,7 @@ func (x *Executor) run(ch *chunk) {
 			return
 		}
 		if ch = next; ch != nil {
-			x.conn.session.Flush()
+			x.conn.session.Sync()
 		}
 	}
 }
@@ -231,6 +246,7 @@ func (x *Executor) Cancel(place wire.Place, cause error) {
 	defer x.mu.Unlock()
 	ch := x.chunks[place.Chunk]
 	if ch == nil {
+		x.overtook(place)
 		return
 	}
 	if _, runs := x.running[ch]; !runs && (place.Index == wire.Whole || ch.n == 1) {
@@ -255,6 +271,19 @@ func (x *Executor) Cancel(place wire.Place, cause error) {
 	}
 }
 
+// overtook remembers the cancel of a chunk that is not here: it has ended, or it
+// is a large message of which not all has come. x.mu is held.
+func (x *Executor) overtook(place wire.Place) {
+	if len(x.early) == maxEarly {
+		x.early = x.early[1:]
+	}
+	x.early = append(x.early, place.Chunk)
+}
+
+// maxEarly is how many such cancels are remembered. At most one large message
+// is under way, and few cancels are.
+const maxEarly = 64
+
 // drop hands a chunk that waits back to the caller; x.mu is held.
 func (x *Executor) drop(ch *chunk) {
 	for i, q := range x.queue {
@@ -278,13 +307,7 @@ func (ch *chunk) interrupt(cause error) {
 // calls runs the calls of the chunk that are not done.
 func (ch *chunk) calls() error {
 	var info *wire.Info
-	for {
-		ch.mu.Lock()
-		if ch.index >= ch.limit {
-			ch.mu.Unlock()
-			return nil
-		}
-		ch.mu.Unlock()
+	for ch.index < ch.n { // only this goroutine moves index on
 		if ch.ctxInfo != nil && info == nil {
 			info = ch.ctxInfo // another goroutine goes on where a function ended the first
 		}
@@ -294,26 +317,30 @@ func (ch *chunk) calls() error {
 		if err != nil {
 			return err
 		}
-		if err := ch.step(info, input); err != nil {
-			return err
+		if info.Function >= len(ch.x.functions) {
+			return fmt.Errorf("%w: call of function %d of %d", wire.ErrMalformed, info.Function, len(ch.x.functions))
+		}
+		if !ch.step(info, input) {
+			return nil
 		}
 	}
+	return nil
 }
 
-// step runs one call.
-func (ch *chunk) step(info *wire.Info, input []byte) error {
-	if info.Function >= len(ch.x.functions) {
-		return fmt.Errorf("%w: call of function %d of %d", wire.ErrMalformed, info.Function, len(ch.x.functions))
-	}
-	call := &Running{chunk: ch, info: info, function: ch.x.functions[info.Function]}
+// step runs one call, unless the chunk's calls from here on were released.
+func (ch *chunk) step(info *wire.Info, input []byte) bool {
+	call := ch.newCall(info)
 	ch.mu.Lock()
 	if ch.index >= ch.limit {
 		ch.mu.Unlock()
-		return nil
+		return false
 	}
 	cause := ch.all
 	if c, ok := ch.canceled[ch.index]; ok {
 		cause = c
+	}
+	if ch.x.over.Load() {
+		cause = context.Canceled // its caller counts on what has not begun not to begin
 	}
 	call.index = ch.index
 	if cause == nil {
@@ -326,11 +353,25 @@ func (ch *chunk) step(info *wire.Info, input []byte) error {
 		f := EncodeError(cause)
 		f.Canceled = true
 		ch.store(wire.StatusFailed, f.Append(nil), 0)
-		return nil
+		return true
 	}
 	status, payload := call.run(input)
 	ch.store(status, payload, call.logged.Load())
-	return nil
+	return true
+}
+
+// callsAtOnce is how many calls are allocated together.
+const callsAtOnce = 16
+
+// newCall returns a call of the chunk's that nothing else has used.
+func (ch *chunk) newCall(info *wire.Info) *Running {
+	if len(ch.fresh) == 0 {
+		ch.fresh = make([]Running, min(callsAtOnce, ch.n-ch.index))
+	}
+	call := &ch.fresh[0]
+	ch.fresh = ch.fresh[1:]
+	call.chunk, call.info, call.function = ch, info, ch.x.functions[info.Function]
+	return call
 }
 
 // context returns the context of the chunk's calls, which they share until one

@@ -352,3 +352,22 @@ func TestChunkSentTwice(t *testing.T) {
 		}
 	})
 }
+
+// TestNothingBeginsAfterTheEnd: the caller of a lost worker runs elsewhere what
+// has not begun here.
+func TestNothingBeginsAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		r := newRig(t, wire.Hello{Concurrency: 1}, g.body)
+		r.send(1, in("a", "b", "c")...)
+		time.Sleep(2 * tickPeriod)
+		r.send(2, in("d")...)
+		synctest.Wait()
+		_ = r.conn.Close()
+		synctest.Wait()
+		if got := strings.Join(g.began, " "); got != "a" {
+			t.Errorf("began: %s", got)
+		}
+		r.settled(1)
+	})
+}
