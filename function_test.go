@@ -14,7 +14,6 @@ var (
 	square   = afar.Func(squareOf)
 	workerID = afar.Func(pidOf)
 	failing  = afar.Func(fail)
-	panicker = afar.Func(explode)
 	mortal   = afar.Func(die)
 	spinner  = afar.Func(spin)
 )
@@ -24,8 +23,6 @@ func squareOf(_ context.Context, n int) (int, error) { return n * n, nil }
 func pidOf(context.Context, struct{}) (int, error) { return os.Getpid(), nil }
 
 func fail(_ context.Context, text string) (int, error) { return 0, errors.New(text) }
-
-func explode(_ context.Context, text string) (int, error) { panic(text) }
 
 // death says how and when a function ends its process.
 type death struct {

@@ -28,7 +28,7 @@ func optionsOf(ctx context.Context) options {
 }
 
 // WithLog returns a context whose calls send their log records to h instead of
-// Config.Log.
+// Config.Log. Records of calls that a function makes go where its own go.
 func WithLog(ctx context.Context, h slog.Handler) context.Context {
 	o := optionsOf(ctx)
 	o.log = h

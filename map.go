@@ -27,8 +27,9 @@ type Outcome[In, Out any] struct {
 // Leaving the loop, and the end of ctx, cancel what is running. When ctx ends
 // before the inputs do, those that were pulled get its error, no more are pulled,
 // and the last thing that is yielded is its error in any case. A panic of
-// in comes out of the loop, after the results of the inputs before it. While in
-// waits for its next input, results go on to be yielded.
+// in comes out of the loop, after the results of the inputs before it, unless
+// the loop was left before. While in waits for its next input, results go on to
+// be yielded.
 //
 // in runs in a goroutine of its own. The sequence may be ranged over once at a
 // time; each range starts again.

@@ -9,7 +9,8 @@ import (
 // Policy says how calls are limited and tried again. The zero value is the
 // default: no timeout, three attempts when workers are lost.
 type Policy struct {
-	// Timeout is how long one attempt may run, from when it begins in its worker.
+	// Timeout is how long one attempt may run, from when it is first in line in
+	// its worker: on a machine that is too busy to begin it, waiting counts.
 	// At the timeout the function's context is canceled; after Grace its worker's
 	// process group is killed. Either way the call ends with ErrTimeout, once the
 	// function has ended. 0 means no timeout.

@@ -379,7 +379,11 @@ func TestSpread(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() {
 		for _, err := range slowFirst.Map(within(t), pool, func(yield func(visit) bool) {
-			_ = yield(visit{Desk: d.addr(), Name: "0"}) && yield(visit{Desk: d.addr(), Name: "0"})
+			for range 2 {
+				if !yield(visit{Desk: d.addr(), Name: "0"}) {
+					return
+				}
+			}
 		}) {
 			if err != nil {
 				t.Error(err)

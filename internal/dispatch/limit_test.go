@@ -65,7 +65,7 @@ func TestTimeoutsInAChunk(t *testing.T) {
 		w.fail(1, 2, context.DeadlineExceeded, 0)
 		time.Sleep(time.Hour - 1)
 		w.expect()
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		w.expect("cancel 1.3")
 		w.fail(1, 3, context.DeadlineExceeded, 0)
 		k.expect("a=A", "b=B", "c timeout", "d timeout")
@@ -167,7 +167,7 @@ func TestGraceIsEachCallsOwn(t *testing.T) {
 		if w.killed.Load() != 0 {
 			t.Fatal("killed before the grace of the call was over")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		<-w.gone
 		if w.killed.Load() != 1 {
 			t.Errorf("killed %d times", w.killed.Load())

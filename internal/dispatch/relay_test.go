@@ -243,7 +243,7 @@ func TestSlowLogHandler(t *testing.T) {
 		w.fail(1, 1, context.DeadlineExceeded, 0)
 		time.Sleep(time.Minute - 1)
 		w.expect()
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		w.expect("cancel 1.2")
 		w.answer(1, 2, "C")
 		time.Sleep(time.Hour)

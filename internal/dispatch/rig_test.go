@@ -112,6 +112,10 @@ func (w *fake) Message(msg []byte, _ bool) {
 	case wire.TypeHello:
 	case wire.TypeCalls:
 		chunk, n, err := wire.ParseCalls(r)
+		if err != nil {
+			w.t.Error(err)
+			return
+		}
 		var info *wire.Info
 		var inputs []string
 		for range n {

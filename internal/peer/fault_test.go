@@ -59,6 +59,7 @@ func misdeeds(ctx context.Context, s string) (string, error) {
 		explode()
 	case "nil map":
 		var m map[string]int
+		//lint:ignore SA5000 it is to panic
 		m["x"] = 1
 	case "stringer":
 		panic(badStringer{})

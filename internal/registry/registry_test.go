@@ -1,4 +1,4 @@
-package registry_test
+package registry
 
 import (
 	"fmt"
@@ -6,14 +6,19 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/afar-go/afar/internal/registry"
 )
 
-// TestRegistry is one story, since the registry is one for the process.
+// fresh empties the registry, which is one for the process.
+func fresh() {
+	table.Lock()
+	defer table.Unlock()
+	table.byKey, table.sealed = nil, false
+}
+
 func TestRegistry(t *testing.T) {
-	add := func(name, in, out string) *registry.Function {
-		return registry.Add(&registry.Function{Name: name, In: in, Out: out})
+	fresh()
+	add := func(name, in, out string) *Function {
+		return Add(&Function{Name: name, In: in, Out: out})
 	}
 	b := add("b", "int", "int")
 	if again := add("b", "int", "int"); again != b {
@@ -24,40 +29,41 @@ func TestRegistry(t *testing.T) {
 		t.Error("other types made no other function")
 	}
 	a := add("a", "int", "int")
-	if registry.Sealed() || a.Late {
+	if Sealed() || a.Late {
 		t.Error("sealed before Seal")
 	}
-	registry.Seal()
-	registry.Seal()
+	Seal()
+	Seal()
 	late := add("c", "int", "int")
-	if !registry.Sealed() || !late.Late || b.Late {
+	if !Sealed() || !late.Late || b.Late {
 		t.Error("a function after Seal is late, one before it is not")
 	}
 	if again := add("b", "int", "int"); again != b || b.Late {
 		t.Error("registering again made a function late")
 	}
-	if got := registry.Functions(); !slices.Equal(got, []*registry.Function{a, b, other, late}) {
+	if got := Functions(); !slices.Equal(got, []*Function{a, b, other, late}) {
 		t.Errorf("not sorted by key: %v", got)
 	}
-	if registry.Lookup(b.Key()) != b || registry.Lookup("b") != nil || b.Key() != "b(int) int" {
+	if Lookup(b.Key()) != b || Lookup("b") != nil || b.Key() != "b(int) int" {
 		t.Errorf("lookup by key %q", b.Key())
 	}
 }
 
 func TestConcurrentUse(t *testing.T) {
+	fresh()
 	const n = 20
-	got := make([]*registry.Function, n)
+	got := make([]*Function, n)
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			got[i] = registry.Add(&registry.Function{Name: "same"})
-			registry.Add(&registry.Function{Name: fmt.Sprint("own", i)})
-			registry.Functions()
-			registry.Lookup("same() ")
+			got[i] = Add(&Function{Name: "same"})
+			Add(&Function{Name: fmt.Sprint("own", i)})
+			Functions()
+			Lookup("same() ")
 		})
 	}
 	wg.Wait()
-	if slices.ContainsFunc(got, func(f *registry.Function) bool { return f != got[0] }) {
+	if slices.ContainsFunc(got, func(f *Function) bool { return f != got[0] }) {
 		t.Error("one name and type made several functions")
 	}
 }
@@ -68,7 +74,7 @@ func TestDescribe(t *testing.T) {
 		n    int
 		want string
 	}{{0, "none"}, {1, "a"}, {8, "a, b, c, d, e, f, g, h"}, {10, "a, b, c, d, e, f, g, h and 2 more"}} {
-		if got := registry.Describe(keys[:x.n]); got != x.want {
+		if got := Describe(keys[:x.n]); got != x.want {
 			t.Errorf("%d keys: %q", x.n, got)
 		}
 	}
