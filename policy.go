@@ -24,6 +24,7 @@ type Policy struct {
 	// most once, and makes the pool send calls one by one. 0 means 3.
 	MaxAttempts int
 	// Backoff is the pause after an attempt, which counts from 1. nil means none.
+	// Like RetryError it is called by who reads the link, so it must not block.
 	Backoff func(attempt int) time.Duration
 	// RetryError decides whether a call that ended with an error of the function,
 	// or with ErrTimeout, is tried again, within MaxAttempts. nil means never: an

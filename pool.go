@@ -107,8 +107,8 @@ func (c *Config) check(targets []string) ([]*target, error) {
 		return nil, fmt.Errorf("afar: Config.Concurrency is negative: %d", c.Concurrency)
 	case c.MaxItem < 0:
 		return nil, fmt.Errorf("afar: Config.MaxItem is negative: %d", c.MaxItem)
-	case c.Keepalive < 0:
-		return nil, fmt.Errorf("afar: Config.Keepalive is negative: %v", c.Keepalive)
+	case c.Keepalive != 0 && c.Keepalive < time.Millisecond:
+		return nil, fmt.Errorf("afar: Config.Keepalive must be a millisecond or more, not %v", c.Keepalive)
 	case c.StartTimeout < 0:
 		return nil, fmt.Errorf("afar: Config.StartTimeout is negative: %v", c.StartTimeout)
 	}

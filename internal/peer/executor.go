@@ -55,6 +55,7 @@ type chunk struct {
 	limit    int // calls from here on were released
 	index    int // the call that runs or is about to
 	call     *Running
+	entered  int64 // tick at which the chunk began
 	began    int64 // tick at which the call began
 	canceled map[int]error
 	all      error // every call is canceled
@@ -151,7 +152,8 @@ func (x *Executor) Calls(id uint64, n int, body *wire.Reader, owned bool) error 
 // enter puts a chunk among those that run; x.mu is held.
 func (x *Executor) enter(ch *chunk) {
 	x.running[ch] = struct{}{}
-	ch.began = x.watch.tick.Load()
+	ch.entered = x.watch.tick.Load()
+	ch.began = ch.entered
 	x.watch.rouse()
 }
 

@@ -19,6 +19,9 @@ const (
 	// releaseAfter is how many ticks a call may run before those that wait behind
 	// it are handed back to be run elsewhere.
 	releaseAfter = 5
+	// releaseChunk is how many ticks a chunk may run before its rest is handed
+	// back: its calls turned out to be slower than those before them.
+	releaseChunk = 2 * releaseAfter
 	// linger is how many ticks the watch stays awake when nothing happens.
 	linger = 25
 )
@@ -102,7 +105,7 @@ func (ch *chunk) look(now int64) (busy, flush bool) {
 		ch.post()
 		flush = true
 	}
-	if now-ch.began >= releaseAfter {
+	if now-ch.began >= releaseAfter || now-ch.entered >= releaseChunk {
 		flush = ch.release(ch.index+1) || flush
 	}
 	return ch.limit > ch.index+1, flush
