@@ -191,6 +191,10 @@ func without(all, some []string) []string {
 // which keeps its exit status from being that of our kill.
 const ownExit = time.Second
 
+// lastRecords is how long the log records of a worker that is gone are waited
+// for before its calls end or are tried again.
+const lastRecords = 200 * time.Millisecond
+
 // discard ends a worker and everything of it and says how it ended.
 func (g *Gateway) discard(in *incarnation) dispatch.Lost {
 	_ = in.conn.Close()
@@ -206,7 +210,7 @@ func (g *Gateway) discard(in *incarnation) dispatch.Lost {
 	_ = in.worker.Kill()
 	close(in.over)
 	exit := in.worker.Exit()
-	in.conn.Wait()
+	in.conn.Wait(lastRecords)
 	lost := dispatch.Lost{Worker: g.id, PID: in.worker.PID(), ExitCode: exit.Code, Signal: exit.Signal,
 		OutOfMemory: exit.OutOfMemory, Stderr: exit.Stderr}
 	lost.Host, _ = os.Hostname()
@@ -376,7 +380,7 @@ type GatewayStatus struct {
 	ID       string
 	Target   string
 	Host     string
-	PID      int
+	PID      int      // 0 while there is no worker
 	State    string   // one of the State constants
 	Err      error    // why there is no worker any more
 	Running  string   // the name of a function that it runs
@@ -444,8 +448,8 @@ func (c *crashLoop) died(s dispatch.State, lost dispatch.Lost, lived time.Durati
 	}
 	c.deaths++
 	c.last = publicError("", "", &lost)
-	if s.Calls > 0 {
-		c.weight++
+	if s.Calls > 0 || lost.Signal == "killed" && !lost.OutOfMemory {
+		c.weight++ // a call or somebody outside may be to blame
 	} else {
 		c.weight += callWeight
 	}

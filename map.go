@@ -31,7 +31,8 @@ type Outcome[In, Out any] struct {
 // the loop was left before. While in waits for its next input, results go on to
 // be yielded.
 //
-// in runs in a goroutine of its own. The sequence may be ranged over once at a
+// in runs in a goroutine of its own, and may still be about to end when the loop
+// has been left. The sequence may be ranged over once at a
 // time; each range starts again.
 func (f *Function[In, Out]) Map(ctx context.Context, r Runner, in iter.Seq[In]) iter.Seq2[Out, error] {
 	return func(yield func(Out, error) bool) {
@@ -54,16 +55,16 @@ func (f *Function[In, Out]) Each(ctx context.Context, p *Pool, in In) iter.Seq2[
 	return func(yield func(*Gateway, Outcome[In, Out]) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		outcomes := make(chan Outcome[In, Out], len(p.gateways))
+		outcomes := make(chan *Outcome[In, Out], len(p.gateways)) // elements of a channel are limited in size
 		for i, g := range p.gateways {
 			go func() {
 				out, err := f.On(g)(ctx, in)
-				outcomes <- Outcome[In, Out]{Index: i, In: in, Out: out, Err: err}
+				outcomes <- &Outcome[In, Out]{Index: i, In: in, Out: out, Err: err}
 			}()
 		}
 		for range p.gateways {
 			o := <-outcomes
-			if !yield(p.gateways[o.Index], o) {
+			if !yield(p.gateways[o.Index], *o) {
 				return
 			}
 		}
@@ -101,7 +102,8 @@ type mapping[In, Out any] struct {
 	source  *dispatch.Source // nil on a foreign Runner
 	tickets chan struct{}    // bounds calls on a foreign Runner
 	ordered bool
-	ctx     context.Context // ends with the range
+	outer   context.Context // the caller's
+	ctx     context.Context // ends with the range, and with outer
 	cancel  context.CancelCauseFunc
 
 	mu       sync.Mutex
@@ -126,6 +128,7 @@ type mapping[In, Out any] struct {
 func (f *Function[In, Out]) mapping(ctx context.Context, r Runner, in iter.Seq[In], ordered bool, yield func(*slot[In], Out, error) bool) {
 	m := &mapping[In, Out]{f: f, route: routeFor(r), ordered: ordered}
 	m.changed.L, m.room.L = &m.mu, &m.mu
+	m.outer = ctx
 	m.ctx, m.cancel = context.WithCancelCause(ctx)
 	defer m.leave()
 	if err := m.begin(); err != nil {
@@ -171,7 +174,7 @@ func (m *mapping[In, Out]) leave() {
 
 // expire gives the context's error to every input that has no outcome yet.
 func (m *mapping[In, Out]) expire() {
-	err := dispatch.CtxError(m.ctx)
+	err := dispatch.CtxError(m.outer) // m.ctx may not know yet
 	if m.source != nil {
 		m.source.Leave(err)
 	}
@@ -196,8 +199,8 @@ func (m *mapping[In, Out]) feed(in iter.Seq[In]) {
 	defer func() {
 		p := recover()
 		m.mu.Lock()
-		if !m.ended && !m.over && stopped && m.ctx.Err() != nil {
-			m.cut = dispatch.CtxError(m.ctx) // which expire was about to say
+		if !m.ended && !m.over && stopped && m.outer.Err() != nil {
+			m.cut = dispatch.CtxError(m.outer) // which expire was about to say
 		}
 		m.ended = true
 		m.panicked = p

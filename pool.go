@@ -27,14 +27,16 @@ type Config struct {
 	// killing a worker for the sake of one call hurts no other.
 	Concurrency int
 	// Stderr gets what workers print, line by line, each with the worker's id in
-	// front. nil means os.Stderr. It must not be slow for long: a worker that
-	// prints waits for it.
+	// front; lines over 64 KiB arrive in pieces. nil means os.Stderr. It must not
+	// block for ever: workers that print wait for it, and so does Close.
 	Stderr io.Writer
 	// Log gets the records of Logger, and the pool's own about lost workers. It
-	// is called concurrently. nil means slog.Default's handler.
+	// is called concurrently. While it blocks, the functions of that worker that log
+	// wait too, and so do results that come after the records. nil means
+	// slog.Default's handler.
 	Log slog.Handler
 	// Keepalive is the period of signs of life on every link; a peer that gives
-	// none for four periods is lost. 0 means 10 seconds.
+	// none for three is lost, which is known within four. 0 means 10 seconds.
 	Keepalive time.Duration
 	// MaxItem is the largest input or output, in bytes. 0 means DefaultMaxItem.
 	MaxItem int64

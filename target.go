@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // target is what a target string says.
@@ -72,6 +73,9 @@ func (t *target) setWorkers(value string) error {
 	return nil
 }
 
+// maxID bounds the length of a worker's id in bytes.
+const maxID = 100
+
 const targetKeys = "dir, env.NAME, id, nice, workers"
 
 func (t *target) set(key, value string) error {
@@ -80,8 +84,8 @@ func (t *target) set(key, value string) error {
 	case key == "workers":
 		return t.setWorkers(value)
 	case key == "id":
-		if value == "" {
-			return fmt.Errorf("afar: target %q: empty id", t.text)
+		if value == "" || len(value) > maxID || strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			return fmt.Errorf("afar: target %q: an id has 1 to %d printable characters, not %q", t.text, maxID, value)
 		}
 		t.id = value
 		return nil

@@ -33,7 +33,7 @@ func TestTargetErrors(t *testing.T) {
 		{[]string{"local:2?nice=20"}, []string{`"20"`, "-20 to 19"}},
 		{[]string{"local:2?nice=high"}, []string{`"high"`, "-20 to 19"}},
 		{[]string{"local:2?dir="}, []string{"empty dir"}},
-		{[]string{"local:2?id="}, []string{"empty id"}},
+		{[]string{"local:2?id="}, []string{"an id has 1 to"}},
 		{[]string{"local:2?env.=x"}, []string{"environment", `"env."`}},
 		{[]string{"local:2?dir=%zz"}, []string{"%zz"}},
 		{[]string{"inproc:2?dir=/"}, []string{"dir", "inproc"}},

@@ -191,6 +191,9 @@ type Lost struct {
 
 // Error says what is known about the end of the worker.
 func (l *Lost) Error() string {
+	if l.Function == "" {
+		return fmt.Sprintf("worker %s (pid %d on %s) lost: %s", l.Worker, l.PID, l.Host, l.Cause())
+	}
 	return fmt.Sprintf("worker %s (pid %d on %s) lost while running %s, attempt %d: %s",
 		l.Worker, l.PID, l.Host, l.Function, l.Attempt, l.Cause())
 }

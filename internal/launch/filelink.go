@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// fileLink is the parent's end of a worker's link: two pipes, known to the runtime's poller where it can, so that
+// fileLink is an end of a worker's link: two pipes, known to the runtime's poller where it can, so that
 // Close interrupts a Read that waits.
 type fileLink struct {
 	in, out *os.File

@@ -11,7 +11,7 @@ import (
 type Inherited struct {
 	ID    string // Spec.ID
 	Image string // the ImageID of the process that called Local
-	Link  Link   // the worker's end; see Link for its use. Its Close does not interrupt a Read that waits.
+	Link  Link   // the worker's end
 }
 
 // Inherit tells whether Local started this process, and takes what Local handed over: it removes Local's variables

@@ -63,28 +63,29 @@ type pipes struct {
 }
 
 // layPipes opens them all, or none.
-func layPipes() (pl *pipes, err error) {
-	pl = &pipes{}
-	defer func() {
-		if err != nil {
-			pl.close()
-		}
-	}()
-	if pl.null, err = os.Open(os.DevNull); err != nil {
-		return nil, err
-	}
-	if pl.read, pl.out, err = os.Pipe(); err != nil {
-		return nil, err
-	}
-	if pl.in, pl.write, err = os.Pipe(); err != nil {
-		return nil, err
-	}
-	if pl.printed, pl.print, err = os.Pipe(); err != nil {
+func layPipes() (*pipes, error) {
+	pl := &pipes{}
+	if err := pl.lay(); err != nil {
+		pl.close()
 		return nil, err
 	}
 	enlarge(pl.out)
 	enlarge(pl.in)
 	return pl, nil
+}
+
+func (pl *pipes) lay() (err error) {
+	if pl.null, err = os.Open(os.DevNull); err != nil {
+		return err
+	}
+	if pl.read, pl.out, err = os.Pipe(); err != nil {
+		return err
+	}
+	if pl.in, pl.write, err = os.Pipe(); err != nil {
+		return err
+	}
+	pl.printed, pl.print, err = os.Pipe()
+	return err
 }
 
 func (pl *pipes) close() {

@@ -101,7 +101,7 @@ func init() {
 
 // sleeper starts a program that ends only when it is killed, in its own session if it shall leave the group.
 func sleeper(far bool) int {
-	cmd := exec.Command("sleep", "1000")
+	cmd := exec.Command("sh", "-c", `trap "" HUP; exec sleep 1000`)
 	cmd.Stdout = os.Stdout
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: far}
 	if err := cmd.Start(); err != nil {
@@ -132,8 +132,12 @@ func parent() {
 		panic(err)
 	}
 	line, _ := bufio.NewReader(w.Link()).ReadString('\n')
-	if os.Getenv(argVariable) == "stop" {
-		_ = unix.Kill(w.PID(), unix.SIGSTOP)
+	if stop := os.Getenv(argVariable); stop != "" {
+		pid := w.PID()
+		if stop == "stopped with its group" {
+			pid = -pid
+		}
+		_ = unix.Kill(pid, unix.SIGSTOP)
 		for unix.Waitid(unix.P_PID, w.PID(), nil, unix.WSTOPPED|unix.WNOWAIT, nil) == unix.EINTR {
 		}
 	}
@@ -212,7 +216,7 @@ func TestGroupDiesWithWorker(t *testing.T) {
 }
 
 func TestWorkerDiesWithParent(t *testing.T) {
-	for _, arg := range []string{"", "stop"} {
+	for _, arg := range []string{"", "stopped", "stopped with its group"} {
 		t.Run("worker "+arg, func(t *testing.T) {
 			cmd := exec.Command(os.Args[0])
 			cmd.Env = append(os.Environ(), roleVariable+"=parent", argVariable+"="+arg)

@@ -73,14 +73,3 @@ func (s *spinner) readPolled(_ *os.File, conn syscall.RawConn, p []byte) (n int,
 	}
 	return n, nil
 }
-
-// readSleeping reads from a non-blocking descriptor that the poller does not know: its thread sleeps.
-func (s *spinner) readSleeping(fd int, p []byte) (int, error) {
-	n, err := s.read(fd, p, false)
-	for err == unix.EAGAIN {
-		fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		_, _ = unix.Poll(fds[:], -1)
-		n, err = s.read(fd, p, true)
-	}
-	return n, err
-}

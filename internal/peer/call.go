@@ -250,7 +250,7 @@ type TooLargeError struct {
 var ErrTooLarge = errors.New("item too large")
 
 func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("%s has %d bytes, the limit (Config.MaxItem) is %d", e.What, e.Size, e.Limit)
+	return fmt.Sprintf("afar: %s has %d bytes, the limit (Config.MaxItem) is %d", e.What, e.Size, e.Limit)
 }
 
 // Unwrap makes it an ErrTooLarge.

@@ -122,11 +122,22 @@ func (c *Conn) Hello(ctx context.Context) (*wire.Hello, error) {
 // Session is the link underneath.
 func (c *Conn) Session() *mux.Session { return c.session }
 
-// Wait waits, after the link has ended, until all notes that came were handled
-// and the link's goroutines are gone.
-func (c *Conn) Wait() {
+// Wait waits, after the link has ended, until its goroutines are gone, and until
+// the notes that came were handled, but not longer than patience: handlers are
+// the user's, and there may be many notes.
+func (c *Conn) Wait(patience time.Duration) {
 	c.session.Wait()
-	c.reading.Wait()
+	read := make(chan struct{})
+	go func() {
+		c.reading.Wait()
+		close(read)
+	}()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-read:
+	case <-timer.C:
+	}
 }
 
 // Close ends the link at once.
