@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -212,3 +213,64 @@ func TestRunnerReturnsNothing(t *testing.T) {
 type empty struct{}
 
 func (empty) Run(context.Context, *afar.Call) (*afar.Reply, error) { return nil, nil }
+
+// Whenever the context of a map ends, the last thing it yields is that, or all
+// inputs have their results.
+func TestMapDeadlines(t *testing.T) {
+	pool := open(t, "inproc:2")
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 150 {
+				ctx, cancel := context.WithTimeout(within(t), time.Duration((g+i)%13)*50*time.Microsecond)
+				n, last := 0, error(nil)
+				for _, err := range square.Map(ctx, pool, slices.Values(make([]int, 50))) {
+					n, last = n+1, err
+				}
+				cancel()
+				if n != 50 && !errors.Is(last, context.DeadlineExceeded) {
+					t.Errorf("%d outcomes, the last %v", n, last)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// touchy panics when it is encoded.
+type touchy struct{ N int }
+
+func (t touchy) MarshalText() ([]byte, error) {
+	if t.N == 3 {
+		panic("do not touch")
+	}
+	return []byte{byte('0' + t.N)}, nil
+}
+
+func (t *touchy) UnmarshalText(text []byte) error {
+	t.N = int(text[0] - '0')
+	return nil
+}
+
+var touch = afar.Func(touchIt)
+
+func touchIt(_ context.Context, t touchy) (int, error) { return t.N, nil }
+
+// A panic of an input's own method comes out of the loop, like one of the
+// sequence.
+func TestMapOfATouchyInput(t *testing.T) {
+	pool := open(t, "inproc:1")
+	var got []int
+	defer func() {
+		if p := recover(); p != "do not touch" || !slices.Equal(got, []int{1, 2}) {
+			t.Errorf("%v after %v", p, got)
+		}
+	}()
+	for n, err := range touch.Map(within(t), pool, slices.Values([]touchy{{1}, {2}, {3}, {4}})) {
+		if err != nil {
+			t.Error(err)
+		}
+		got = append(got, n)
+	}
+	t.Error("no panic")
+}

@@ -135,6 +135,7 @@ func (g *Gateway) start(ctx context.Context) (*incarnation, error) {
 			MaxItem: c.MaxItem, Keepalive: c.Keepalive},
 		Initiator: true, Caller: in.lane, Callee: in.lane, Notes: in.lane.Note,
 		Closed: func(err error) {
+			in.lane.Down()
 			in.reason = err
 			close(in.lost)
 		},
@@ -274,7 +275,7 @@ func (g *Gateway) replace(loop *crashLoop) *incarnation {
 			timer.Stop()
 			return nil
 		}
-		in, err := g.start(context.Background())
+		in, err := g.restart()
 		if err != nil {
 			loop.failed(err)
 			continue
@@ -291,6 +292,20 @@ func (g *Gateway) replace(loop *crashLoop) *incarnation {
 		g.join(in)
 		return in
 	}
+}
+
+// restart starts a worker unless the gateway is closed meanwhile.
+func (g *Gateway) restart() (*incarnation, error) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-g.stop:
+			cancel(ErrClosed)
+		case <-ctx.Done():
+		}
+	}()
+	return g.start(ctx)
 }
 
 // give gives the gateway up.

@@ -2,6 +2,7 @@ package afar
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"runtime"
@@ -91,6 +92,7 @@ type slot[In any] struct {
 	index int
 	out   dispatch.Outcome
 	ready bool
+	cut   bool // out is the end of the range's context
 }
 
 // mapping is one range over a map. The feeder adds inputs, sinks bring their
@@ -101,6 +103,7 @@ type mapping[In, Out any] struct {
 	spec    *dispatch.Spec
 	source  *dispatch.Source // nil on a foreign Runner
 	tickets chan struct{}    // bounds calls on a foreign Runner
+	buf     []byte           // the feeder's, for encoding
 	ordered bool
 	outer   context.Context // the caller's
 	ctx     context.Context // ends with the range, and with outer
@@ -119,7 +122,6 @@ type mapping[In, Out any] struct {
 	over     bool  // the range has ended
 	ended    bool  // no more inputs are pulled
 	cut      error // why inputs may be left that were not pulled
-	told     bool  // cut was yielded
 	pulled   int
 	panicked any
 	exited   bool // the inputs ended their goroutine
@@ -185,6 +187,7 @@ func (m *mapping[In, Out]) expire() {
 	}
 	for _, s := range m.slots {
 		if s.index >= 0 && !s.ready {
+			s.cut = true
 			m.set(s, dispatch.Outcome{Err: err})
 		}
 	}
@@ -251,14 +254,12 @@ func (m *mapping[In, Out]) admit(more bool) bool {
 
 // add submits an input and tells whether to go on.
 func (m *mapping[In, Out]) add(v In, index int) bool {
+	// Encoding runs the user's code, which may panic: no slot is taken yet.
+	input, err := m.f.in.Append(m.buf[:0], v)
 	s := m.take(v, index)
 	if s == nil {
 		return false
 	}
-	if cap(s.call.Input) > maxKept {
-		s.call.Input = nil
-	}
-	input, err := m.f.in.Append(s.call.Input[:0], v)
 	if err == nil {
 		err = m.route.limit(m.f.f.Name, len(input))
 	} else {
@@ -271,6 +272,12 @@ func (m *mapping[In, Out]) add(v In, index int) bool {
 		m.Deliver([]dispatch.Delivery{{Call: &s.call, Outcome: dispatch.Outcome{Err: err}}})
 		return m.admit(true)
 	}
+	if len(input) > maxKept { // it is given away
+		m.buf = nil
+	} else {
+		m.buf = input
+		input = append(s.call.Input[:0], input...)
+	}
 	if m.source == nil {
 		go m.runForeign(s, input)
 		return m.admit(true)
@@ -279,8 +286,7 @@ func (m *mapping[In, Out]) add(v In, index int) bool {
 	return m.admit(m.source.Add(&s.call))
 }
 
-// maxKept is the largest input buffer that is used again: larger ones are given
-// away to the link.
+// maxKept is the largest input whose buffer is used again.
 const maxKept = 16 << 10
 
 // take returns a slot for an input, nil when the range has ended.
@@ -310,9 +316,13 @@ func (m *mapping[In, Out]) take(v In, index int) *slot[In] {
 
 // runForeign runs one call on a Runner that takes them one by one.
 func (m *mapping[In, Out]) runForeign(s *slot[In], input []byte) {
+	out := dispatch.Outcome{Err: errors.New("afar: the Runner ended its goroutine (runtime.Goexit)")}
+	defer func() {
+		<-m.tickets
+		m.Deliver([]dispatch.Delivery{{Call: &s.call, Outcome: out}})
+	}()
 	output, err := m.route.runForeign(m.ctx, m.f.f, input)
-	<-m.tickets
-	m.Deliver([]dispatch.Delivery{{Call: &s.call, Outcome: dispatch.Outcome{Output: output, Err: err}}})
+	out = dispatch.Outcome{Output: output, Err: err}
 }
 
 // Deliver takes outcomes; it is the sink of the mapping's calls.
@@ -342,6 +352,7 @@ func (m *mapping[In, Out]) set(s *slot[In], out dispatch.Outcome) {
 // loop yields outcomes until the inputs have ended and all were yielded.
 func (m *mapping[In, Out]) loop(yield func(*slot[In], Out, error) bool) {
 	var buf [takeAtOnce]*slot[In]
+	atEnd := false // the last thing yielded was cut
 	for {
 		batch := m.collect(buf[:0])
 		if len(batch) == 0 {
@@ -349,22 +360,24 @@ func (m *mapping[In, Out]) loop(yield func(*slot[In], Out, error) bool) {
 		}
 		for _, s := range batch {
 			out, err := m.result(s)
-			m.told = m.told || err != nil && err == m.cut
+			atEnd = s.cut
 			if !yield(s, out, err) {
 				return
 			}
 		}
 		m.recycle(batch)
 	}
-	if m.cut != nil && !m.told {
+	m.mu.Lock()
+	cut, pulled, panicked, exited := m.cut, m.pulled, m.panicked, m.exited
+	m.mu.Unlock()
+	switch {
+	case cut != nil && !atEnd:
 		var zero Out
-		yield(&slot[In]{index: m.pulled}, zero, m.cut)
-		return
-	}
-	if m.panicked != nil {
-		panic(m.panicked)
-	}
-	if m.exited {
+		yield(&slot[In]{index: pulled}, zero, cut)
+	case cut != nil:
+	case panicked != nil:
+		panic(panicked)
+	case exited:
 		runtime.Goexit()
 	}
 }

@@ -319,3 +319,21 @@ func TestNestedOrphans(t *testing.T) {
 		t.Errorf("%q, %v", said, err)
 	}
 }
+
+// A call whose input is larger than a frame makes small calls of its own.
+func TestLargeParent(t *testing.T) {
+	everywhere(t, func(t *testing.T, scheme string) {
+		pool := open(t, scheme+":1")
+		for _, size := range []int{10, 60 << 10, 3 << 20} {
+			if out, err := largeParent.On(pool)(within(t), make([]byte, size)); out != 49 || err != nil {
+				t.Errorf("%d bytes: %d, %v", size, out, err)
+			}
+		}
+	})
+}
+
+var largeParent = afar.Func(callFromLarge)
+
+func callFromLarge(ctx context.Context, _ []byte) (int, error) {
+	return square.On(afar.Caller(ctx))(ctx, 7)
+}

@@ -227,19 +227,13 @@ type Pending struct {
 	out   Outcome
 	done  chan struct{} // one token: out is set
 	ended bool
-
-	answered bool // by its worker
 }
 
 var pendings = sync.Pool{New: func() any { return new(Pending) }}
 
-// Input buffers up to maxKept are used again. Larger ones are given away to
-// the link, and used again only when the worker has answered, since then the
-// link is done with them.
-const (
-	maxKept      = 16 << 10
-	maxKeptLarge = 4 << 20
-)
+// maxKept is the largest input buffer that is used again: larger ones are given
+// away to the link.
+const maxKept = 16 << 10
 
 // NewPending returns a call to be given to Do; Put gives it back.
 func NewPending() *Pending {
@@ -256,10 +250,9 @@ func (p *Pending) Put() {
 	if !p.ended {
 		return // the dispatcher still has it
 	}
-	if cap(p.Buf) > maxKept && !p.answered || cap(p.Buf) > maxKeptLarge {
+	if cap(p.Buf) > maxKept {
 		p.Buf = nil
 	}
-	p.answered = false
 	p.Call, p.out, p.done = Call{}, Outcome{}, nil
 	pendings.Put(p)
 }
@@ -290,7 +283,6 @@ func (d *Dispatcher) Do(ctx context.Context, p *Pending, by Waiter) Outcome {
 	if p.ended = d.await(ctx, p); !p.ended {
 		return Outcome{Err: CtxError(ctx), Attempt: 1}
 	}
-	p.answered = p.out.Err == nil
 	return p.out
 }
 

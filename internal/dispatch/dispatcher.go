@@ -318,7 +318,7 @@ func (d *Dispatcher) cancel(w *work, c *Call, cause error) bool {
 			break // answered: only its log records are waited for
 		}
 		at := wire.Place{Chunk: ch.id, Index: c.at}
-		w.after = append(w.after, func() { ch.lane.conn.Cancel(at, cause) })
+		w.after = append(w.after, func() { ch.lane.conn.Cancel(at, cause, ch.large) })
 		ch.lane.grace(ch, c)
 	}
 	return true

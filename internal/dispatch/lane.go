@@ -34,6 +34,7 @@ type Lane struct {
 	lastID  uint64
 	dirty   bool
 	inline  bool
+	down    bool // the link has ended
 	gone    bool
 	retired bool
 	empty   chan struct{} // after Retire: closed when no chunks are left
@@ -55,7 +56,7 @@ type chunk struct {
 	left   int  // not answered
 	next   int  // the first of them
 	parked bool // its call waits for calls of its own
-	large  bool
+	large  bool // or behind one that is
 	bytes  int
 	held   int // answered, but kept back until log records were handled
 
@@ -107,7 +108,7 @@ func (l *Lane) waiting() int { return len(l.chunks) - l.parked }
 func (l *Lane) load() int    { return l.calls*1024/l.slots + l.waiting() }
 
 func (l *Lane) idleSlots() int {
-	if l.retired {
+	if l.retired || l.down {
 		return 0
 	}
 	return max(0, l.slots-l.waiting())
@@ -116,12 +117,7 @@ func (l *Lane) idleSlots() int {
 // takes tells whether the lane takes a chunk from the queue now.
 func (l *Lane) takes(d *Dispatcher, q *queue, force bool) bool {
 	c := q.first()
-	if c == nil {
-		return false
-	}
-	if l.large > 0 && len(c.Input) <= chunkBytes {
-		// It would overtake the large chunk, and the order of beginning would
-		// no longer be that of sending.
+	if c == nil || l.down {
 		return false
 	}
 	if l.retired {
@@ -172,13 +168,15 @@ func (l *Lane) send(w *work, calls []*Call) {
 		ch.bytes += len(c.Input)
 		c.state, c.chunk, c.at = placed, ch, i
 	}
-	if ch.large = ch.bytes > chunkBytes; ch.large {
+	// What follows a large chunk must not overtake it: the order of beginning is
+	// that of sending.
+	if ch.large = l.conn.Send(ch.id, batch, l.large > 0); ch.large {
 		l.large++
+		ch.bytes = max(ch.bytes, inlineBytes+1)
 	}
 	l.chunks = append(l.chunks, ch)
 	l.calls += len(calls)
 	l.bytes += ch.bytes
-	l.conn.Send(ch.id, batch)
 	clear(batch)
 	l.d.batch = batch
 	w.touch(l)
@@ -304,9 +302,12 @@ func (l *Lane) read(a *answer, body *wire.Reader) error {
 		return err
 	}
 	a.logged = r.Logged
-	a.late = a.late || r.Status&wire.StatusLate != 0
+	failed := r.Status&wire.StatusFailed != 0
+	// A result that came although we had given up on it counts, unless the worker
+	// says that it came late: its clock knows when the call began.
+	a.late = a.late && failed || r.Status&wire.StatusLate != 0
 	a.out = Outcome{Output: r.Payload, Worker: l.name}
-	if r.Status&wire.StatusFailed != 0 {
+	if failed {
 		fault, err := peer.DecodeError(r.Payload)
 		if err != nil {
 			return err
@@ -319,7 +320,8 @@ func (l *Lane) read(a *answer, body *wire.Reader) error {
 	if a.late {
 		a.out = Outcome{Err: ErrTimeout, Worker: l.name}
 	}
-	a.retry = a.out.Err != nil && a.spec.RetryError != nil && a.spec.RetryError(a.out.Err)
+	_, lost := a.out.Err.(*Lost) // of a nested call, after all its attempts
+	a.retry = a.out.Err != nil && !lost && a.spec.RetryError != nil && a.spec.RetryError(a.out.Err)
 	return nil
 }
 
@@ -473,6 +475,14 @@ func (l *Lane) Idle() {
 	w := d.lock()
 	d.place(w, true)
 	d.unlock(w)
+}
+
+// Down notes that the link has ended: no calls are sent there any more, while
+// the worker's end is found out.
+func (l *Lane) Down() {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	l.down = true
 }
 
 // Retire makes the lane take no more calls, except calls within calls when it

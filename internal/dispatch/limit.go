@@ -62,7 +62,7 @@ func (l *Lane) expire(ch *chunk) {
 	}
 	c.timedOut = true
 	at := wire.Place{Chunk: ch.id, Index: c.at}
-	w.after = append(w.after, func() { l.conn.Cancel(at, context.DeadlineExceeded) })
+	w.after = append(w.after, func() { l.conn.Cancel(at, context.DeadlineExceeded, ch.large) })
 	l.grace(ch, c)
 }
 
@@ -122,7 +122,7 @@ func (l *Lane) leave(w *work, ch *chunk, s *Source, cause error) {
 	}
 	w.after = append(w.after, func() {
 		for _, at := range places {
-			l.conn.Cancel(at, cause)
+			l.conn.Cancel(at, cause, ch.large)
 		}
 	})
 }

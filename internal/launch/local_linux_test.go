@@ -3,6 +3,7 @@ package launch_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -414,5 +415,39 @@ func TestNothingLeaks(t *testing.T) {
 	}
 	if after := count(); after != before {
 		t.Errorf("%d descriptors, before %d", after, before)
+	}
+}
+
+// Running out of descriptors while a worker is started is an error, and leaks none of them.
+func TestNoDescriptorsLeft(t *testing.T) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for spare := range 8 {
+		tight := limit
+		tight.Cur = uint64(len(entries) + spare)
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &tight); err != nil {
+			t.Fatal(err)
+		}
+		w, err := launch.Local(spec("echo"))
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			t.Fatal(err)
+		}
+		if err == nil {
+			_ = w.Kill()
+			_ = w.Link().Close()
+			w.Exit()
+		} else if !errors.Is(err, unix.EMFILE) {
+			t.Errorf("%d spare: %v", spare, err)
+		}
+	}
+	after, err := os.ReadDir("/proc/self/fd")
+	if err != nil || len(after) > len(entries) {
+		t.Errorf("%d descriptors before, %d after, %v", len(entries), len(after), err)
 	}
 }

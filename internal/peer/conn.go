@@ -154,12 +154,15 @@ var scratch = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b
 // Send posts a chunk; Flush or Kick of the session must follow. A chunk of
 // several calls may have MaxChunk bytes of inputs. The input of a single call
 // larger than that is given away, the others are copied.
-func (c *Conn) Send(chunk uint64, calls []Call) {
+//
+// A large chunk takes its time, and others overtake it; those that must not are
+// sent with behind set. Send tells whether this one is large, or behind.
+func (c *Conn) Send(chunk uint64, calls []Call, behind bool) bool {
 	if len(calls) == 1 && len(calls[0].Input) > MaxChunk {
 		head := wire.AppendCalls(nil, chunk, 1)
 		head = wire.AppendCall(head, calls[0].Info, len(calls[0].Input))
 		c.session.PostBulk(head, calls[0].Input)
-		return
+		return true
 	}
 	p := scratch.Get().(*[]byte)
 	msg := wire.AppendCalls((*p)[:0], chunk, len(calls))
@@ -174,21 +177,30 @@ func (c *Conn) Send(chunk uint64, calls []Call) {
 		msg = wire.AppendCall(msg, info, len(calls[i].Input))
 		msg = append(msg, calls[i].Input...)
 	}
-	if len(msg) <= wire.MaxFrame {
-		c.session.Post(msg, nil)
+	if behind = behind || len(msg) > wire.MaxFrame; behind { // long headers
+		c.session.PostBulk(append([]byte(nil), msg...))
 	} else {
-		c.session.PostBulk(append([]byte(nil), msg...)) // long headers
+		c.session.Post(msg, nil)
 	}
 	if cap(msg) <= 2*wire.MaxFrame {
 		*p = msg
 	}
 	scratch.Put(p)
+	return behind
 }
 
-// Cancel asks the far side to end a call, or with wire.Whole all of a chunk.
-func (c *Conn) Cancel(place wire.Place, cause error) {
-	msg := &wire.Cancel{Place: place, Cause: EncodeError(cause).Append(nil)}
-	c.say(msg.Append(nil))
+// Cancel asks the far side to end a call, or with wire.Whole all of a chunk. It
+// does not overtake a chunk that was sent with behind set, if it is so too.
+func (c *Conn) Cancel(place wire.Place, cause error, behind bool) {
+	if cause == nil {
+		cause = context.Canceled
+	}
+	m := &wire.Cancel{Place: place, Cause: EncodeError(cause).Append(nil)}
+	if msg := m.Append(nil); behind {
+		c.session.PostBulk(msg)
+	} else {
+		c.say(msg)
+	}
 	c.session.Kick()
 }
 

@@ -166,11 +166,11 @@ func TestSend(t *testing.T) {
 		})
 		large := bytes.Repeat([]byte("large"), 1<<20)
 		info, header := &wire.Info{}, &wire.Info{Header: map[string]string{"k": strings.Repeat("h", 100<<10)}}
-		l.conn.Send(1, []Call{{info, []byte("a")}, {info, nil}, {&wire.Info{Attempt: 2}, []byte("b")}})
-		l.conn.Send(2, []Call{{info, large}})
+		l.conn.Send(1, []Call{{info, []byte("a")}, {info, nil}, {&wire.Info{Attempt: 2}, []byte("b")}}, false)
+		l.conn.Send(2, []Call{{info, large}}, false)
 		l.conn.Session().Flush()
 		l.expect(t, "1.0 ends", "1.1 ends", "1.2 ends", "2.0 ends")
-		l.conn.Send(3, []Call{{header, []byte("c")}, {header, []byte("d")}})
+		l.conn.Send(3, []Call{{header, []byte("c")}, {header, []byte("d")}}, false)
 		l.conn.Session().Flush()
 		l.expect(t, "3.0 ends", "3.1 ends")
 		if want := [][]byte{[]byte("a"), {}, []byte("b"), large, []byte("c"), []byte("d")}; !bytes.Equal(bytes.Join(got, []byte("|")), bytes.Join(want, []byte("|"))) {

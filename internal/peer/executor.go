@@ -211,7 +211,13 @@ func (x *Executor) finish(ch *chunk) *chunk {
 	if ch.cancel != nil {
 		ch.cancel(context.Canceled)
 	}
+	aside := ch.turn == 0
 	ch.mu.Unlock()
+	if aside {
+		// Somebody else may begin the next chunk as soon as the slot is free; the
+		// reader syncs before it does.
+		x.conn.session.Sync()
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	delete(x.chunks, ch.id)

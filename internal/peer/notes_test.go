@@ -74,7 +74,7 @@ func (l *listener) send(chunk uint64, function int, input string) {
 }
 
 func (l *listener) sendTo(c *Conn, chunk uint64, function int, input string) {
-	c.Send(chunk, []Call{{Info: &wire.Info{Function: function}, Input: []byte(input)}})
+	c.Send(chunk, []Call{{Info: &wire.Info{Function: function}, Input: []byte(input)}}, false)
 	c.Session().Flush()
 }
 
