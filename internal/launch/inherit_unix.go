@@ -46,9 +46,9 @@ func renice(n int) error {
 // endOnHangup has SIGHUP end the whole group and not this process alone. The kernel sends it when the group is stopped
 // and its caller dies, which leaves it orphaned; it arrives before the end of the link is read.
 func endOnHangup() {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, unix.SIGHUP)
-	go func() {
+	go func() { // so that the worker's start does not wait for it
+		hangup := make(chan os.Signal, 1)
+		signal.Notify(hangup, unix.SIGHUP)
 		<-hangup
 		endGroup()
 		signal.Reset(unix.SIGHUP)
