@@ -46,6 +46,9 @@ func renice(n int) error {
 // endOnHangup has SIGHUP end the whole group and not this process alone. The kernel sends it when the group is stopped
 // and its caller dies, which leaves it orphaned; it arrives before the end of the link is read.
 func endOnHangup() {
+	if signal.Ignored(unix.SIGHUP) { // nohup
+		return
+	}
 	go func() { // so that the worker's start does not wait for it
 		hangup := make(chan os.Signal, 1)
 		signal.Notify(hangup, unix.SIGHUP)
