@@ -146,6 +146,24 @@ func TestLargeInputsKeepTheOrder(t *testing.T) {
 	})
 }
 
+// TestNothingIsSentOnAnEndedLink: between the end of a link and the end of its
+// worker no call may be sent there, where it would use up an attempt.
+func TestNothingIsSentOnAnEndedLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newDesk(t)
+		w1 := addLane(t, k.d, LaneConfig{Slots: 1})
+		w1.lane.Down()
+		k.submit(&Spec{MaxAttempts: 1}, "a")
+		w1.expect()
+		w1.die()
+		w2 := addLane(t, k.d, LaneConfig{Slots: 1})
+		w2.expect("1:a")
+		w2.answer(1, 0, "A")
+		k.expect("a=A")
+		k.settled()
+	})
+}
+
 func TestSeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newDesk(t)

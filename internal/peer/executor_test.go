@@ -200,6 +200,24 @@ func TestCancelQueued(t *testing.T) {
 	})
 }
 
+// A cancel may overtake the large chunk that it is meant for: the chunk does not
+// begin when it comes, and those after it do.
+func TestCancelBeforeItsChunk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		close(g.let)
+		r := newRig(t, wire.Hello{Concurrency: 1}, g.body)
+		r.cancel(7, 0, context.Canceled)
+		r.send(7, in("late")...)
+		r.send(8, in("next")...)
+		r.expect("release 7.0", `result 8.0 "next"`)
+		if got := strings.Join(g.began, " "); got != "next" {
+			t.Errorf("began: %s", got)
+		}
+		r.settled(1)
+	})
+}
+
 func TestCancelInChunk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
