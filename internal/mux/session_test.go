@@ -64,18 +64,21 @@ func TestHandOffLetsReadingGoOn(t *testing.T) {
 }
 
 func TestStaleHandOffDoesNothing(t *testing.T) {
-	a, b := pair(t, quiet())
-	a.Post(nil, []byte("x"))
-	a.Flush()
-	b.messages.take()
-	before := b.reader.Load()
-	for turn := range uint64(5) {
-		b.HandOff(turn)
-	}
-	b.HandOff(^uint64(0) >> 1)
-	if b.reader.Load() != before {
-		t.Error("reading was handed off while no handler ran")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		a, b := pair(t, quiet())
+		a.Post(nil, []byte("x"))
+		a.Flush()
+		b.messages.take()
+		synctest.Wait() // until the handler has returned, too
+		before := b.reader.Load()
+		for turn := range uint64(5) {
+			b.HandOff(turn)
+		}
+		b.HandOff(^uint64(0) >> 1)
+		if b.reader.Load() != before {
+			t.Error("reading was handed off while no handler ran")
+		}
+	})
 }
 
 func TestWaitDoesNotWaitForHandlersThatWereHandedOff(t *testing.T) {
