@@ -1,19 +1,32 @@
 package mux
 
-import "sync"
+import (
+	"math/bits"
+	"sync"
+)
 
-// Buffers of large messages are used again: allocating a megabyte for each
-// would keep the garbage collector busier than the link.
+// Buffers of large messages and items are used again: allocating a megabyte for
+// each would keep the garbage collector busier than the link.
 
-// maxPooled is the largest buffer that is kept.
-const maxPooled = 4 << 20
+// Buffers of minPooled to maxPooled bytes are kept.
+const (
+	minPooled = 4 << 10
+	maxPooled = 4 << 20
+)
 
-var buffers sync.Pool // of *[]byte
+// buffers has a pool for each power of two, from which to the next its buffers
+// are large.
+var buffers [23]sync.Pool // of *[]byte
 
-// Buffer returns an empty buffer with room for n bytes.
+func class(n int) int { return bits.Len(uint(n)) - 1 }
+
+// Buffer returns an empty buffer with room for n bytes, and for hardly more than
+// twice as many.
 func Buffer(n int) []byte {
-	if p, ok := buffers.Get().(*[]byte); ok && cap(*p) >= n {
-		return (*p)[:0]
+	if n >= minPooled && n <= maxPooled {
+		if p, ok := buffers[class(n)].Get().(*[]byte); ok && cap(*p) >= n {
+			return (*p)[:0]
+		}
 	}
 	return make([]byte, 0, n)
 }
@@ -21,7 +34,7 @@ func Buffer(n int) []byte {
 // Free gives a buffer back that nobody refers to any more. Small, very large
 // and nil ones are left to the garbage collector.
 func Free(b []byte) {
-	if cap(b) > smallBuffer && cap(b) <= maxPooled {
-		buffers.Put(&b)
+	if n := cap(b); n >= minPooled && n <= maxPooled {
+		buffers[class(n)].Put(&b)
 	}
 }

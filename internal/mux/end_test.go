@@ -9,9 +9,13 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/afar-go/afar/internal/launch"
+	"github.com/afar-go/afar/internal/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	playRole()
+	goleak.VerifyTestMain(m)
+}
 
 // mailbox is an unbounded queue, so that handlers never block. Who waits in it
 // for ever is found out by testing/synctest.
@@ -157,6 +161,27 @@ func start(t testing.TB, ends ...*end) {
 // quiet is a configuration without keepalive, so that a bubble of
 // testing/synctest in which everybody waits is a deadlock.
 func quiet() Config { return Config{Keepalive: -1} }
+
+// mouth is a peer that says what it likes. It reads nothing by itself.
+type mouth struct {
+	t    testing.TB
+	link launch.Link
+}
+
+// withMouth returns the end that has to listen, which is not the initiator.
+func withMouth(t testing.TB, c Config) (*end, *mouth) {
+	near, far := launch.Pipe()
+	b := (&end{}).on(far, c)
+	start(t, b)
+	return b, &mouth{t, near}
+}
+
+func (m *mouth) say(stream uint64, kind wire.Kind, payload string) {
+	h := wire.AppendHeader(nil, wire.Header{Stream: stream, Kind: kind, Length: len(payload)})
+	if _, err := m.link.Write(append(h, payload...)); err != nil {
+		m.t.Fatal(err)
+	}
+}
 
 // recorder is a link that keeps what is written, and tells each write. Reads wait
 // for its end.

@@ -29,8 +29,8 @@ func (h *hostile) Write(p []byte) (int, error) {
 	return h.blocked.Write(p)
 }
 
-// victim is the session that a hostile peer talks to. Every third stream is
-// read, every third is left alone, and every third is reset.
+// victim is the session that a hostile peer talks to. It treats the peer's streams
+// in turns in all the ways there are, and has two of its own.
 type victim struct {
 	*Session
 	t       *testing.T
@@ -53,25 +53,87 @@ func (v *victim) Message(msg []byte, owned bool) {
 
 func (v *victim) Stream(st *Stream) {
 	v.streams++
-	switch v.streams % 3 {
+	v.all = append(v.all, st)
+	switch v.streams % 6 {
 	case 0:
-		v.wg.Go(func() {
-			for {
-				item, err := st.Recv(context.Background())
-				if err != nil {
-					return
-				}
-				if st.Send(context.Background(), item) != nil {
-					return
-				}
-			}
-		})
-		v.all = append(v.all, st)
-	case 1:
-		v.all = append(v.all, st)
-	default:
+		v.wg.Go(func() { v.echo(st) })
+	case 1: // nobody reads it
+	case 2:
 		st.Reset("no")
+	case 3:
+		st.Handle(v.item, v.over)
+	case 4:
+		st.Handle(func([]byte, bool) { st.Finish([]byte("one is enough")) }, v.over)
+	case 5:
+		for range 3 {
+			v.wg.Go(func() { v.take(st) })
+		}
 	}
+}
+
+func (v *victim) item(item []byte, owned bool) {
+	if len(item) > fuzzMessage {
+		v.t.Errorf("an item of %d bytes", len(item))
+	}
+	if owned {
+		Free(item)
+	}
+}
+
+func (v *victim) over(err error) {
+	if err == nil {
+		v.t.Error("over without a reason")
+	}
+}
+
+func (v *victim) echo(st *Stream) {
+	for {
+		item, err := st.Recv(context.Background())
+		if err != nil {
+			return
+		}
+		if st.Send(context.Background(), item, item[:len(item)/2]) != nil {
+			return
+		}
+	}
+}
+
+func (v *victim) take(st *Stream) {
+	for {
+		item, owned, err := st.Take(context.Background())
+		if err != nil {
+			return
+		}
+		v.item(item, owned)
+		st.Release()
+	}
+}
+
+// open opens the victim's own streams: one that is read from some moment on, and
+// one in the reader's hands.
+func (v *victim) open() {
+	first, err := v.Open([]byte("first"), StreamOptions{Credit: itemCost, Over: v.over})
+	if err != nil {
+		return // the link has ended already
+	}
+	second, err := v.Open([]byte("second"), StreamOptions{Item: v.item, Over: v.over})
+	if err != nil {
+		return
+	}
+	v.wg.Go(func() {
+		if _, err := first.Recv(context.Background()); err == nil {
+			first.Grant()
+			v.take(first)
+		}
+	})
+	v.wg.Go(func() {
+		for range 3 {
+			if second.Ready(context.Background()) != nil || second.SendNow(context.Background(), make([]byte, 300), nil) != nil {
+				return
+			}
+		}
+		second.End()
+	})
 }
 
 func (v *victim) Idle() {
@@ -88,21 +150,21 @@ func (v *victim) held() {
 	w := &v.writer
 	w.mu.Lock()
 	// Resets and one pong; a credit for each half window; and what is echoed.
-	answers := maxResets*(maxReason+wire.MaxHeader) + wire.MaxHeader
+	answers := (maxRefused+c.MaxStreams)*(maxReason+wire.MaxHeader) + wire.MaxHeader
 	credits := (v.data/(c.Window/2) + 1) * 2 * wire.MaxHeader
-	echoes := c.MaxStreams * (c.Window + wire.MaxHeader)
+	echoes := (c.MaxStreams + 2) * (c.Window + wire.MaxHeader)
 	if n, limit := len(w.out), answers+credits+echoes; n > limit {
 		v.t.Errorf("%d bytes wait to be written, limit %d", n, limit)
 	}
 	w.mu.Unlock()
-	if n, limit := cap(v.bulk.buf), max(v.bulk.total, 2*trustedSize); v.bulk.buf != nil && n > limit && n > maxPooled {
+	if n, limit := cap(v.bulk.buf), max(v.bulk.total, 2*trusted); v.bulk.buf != nil && n > limit && n > maxPooled {
 		v.t.Errorf("%d bytes for a large message of %d", n, v.bulk.total)
 	}
 	v.mu.Lock()
 	n := len(v.Session.streams)
 	v.mu.Unlock()
-	if n > c.MaxStreams {
-		v.t.Errorf("%d streams are open, limit %d", n, c.MaxStreams)
+	if n > c.MaxStreams+2 {
+		v.t.Errorf("%d streams are open, limit %d and two", n, c.MaxStreams)
 	}
 	for _, st := range v.all {
 		if n, limit := unread(st), c.Window+int(c.MaxMessage); n > limit {
@@ -137,16 +199,26 @@ func FuzzSession(f *testing.F) {
 	seed(255, false, frame{0, wire.Ping, ""}, frame{0, wire.Pong, ""}, frame{0, wire.GoAway, "why"})
 	seed(7, true, frame{0, wire.BulkFirst, "\x05ab"}, frame{0, wire.Message, "between"}, frame{0, wire.BulkNext, "cde"})
 	seed(3, false, frame{0, wire.BulkFirst, "\xff\xff\x3fH"}, frame{0, wire.BulkNext, "x"})
-	seed(2, true, frame{1, wire.Open, "a"}, frame{3, wire.Open, "b"}, frame{5, wire.Open, "c"}, frame{5, wire.ItemPart, "x"},
-		frame{5, wire.Item, "y"}, frame{1, wire.Item, "z"}, frame{1, wire.End, ""}, frame{5, wire.Credit, "\x01"}, frame{5, wire.Reset, "why"})
-	seed(200, false, frame{1, wire.Open, ""}, frame{3, wire.Open, ""}, frame{5, wire.Open, ""}, frame{7, wire.Open, ""},
-		frame{9, wire.Open, ""}, frame{11, wire.Open, ""}, frame{13, wire.Open, ""}, frame{13, wire.Item, "x"})
+	seed(2, true, frame{1, wire.Open, "\x10a"}, frame{3, wire.Open, "\x00b"}, frame{5, wire.Open, "\x80\x02c"}, frame{5, wire.ItemFirst, "\x02x"},
+		frame{5, wire.ItemNext, "y"}, frame{1, wire.Item, "z"}, frame{1, wire.End, ""}, frame{1, wire.Credit, "\x01"}, frame{5, wire.Reset, "why"})
+	seed(200, false, frame{1, wire.Open, "\x10"}, frame{3, wire.Open, "\x10"}, frame{5, wire.Open, "\x10"}, frame{7, wire.Open, "\x10"},
+		frame{9, wire.Open, "\x10"}, frame{11, wire.Open, "\x10"}, frame{13, wire.Open, "\x10"}, frame{13, wire.Item, "x"})
+	seed(5, true, frame{1, wire.Open, "\x00"}, frame{3, wire.Open, "\x00"}, frame{5, wire.Open, "\x80\x02"}, frame{7, wire.Open, "\x00"},
+		frame{5, wire.ItemFirst, "\xe8\x07xyz"}, frame{5, wire.ItemNext, string(make([]byte, 180))}, frame{5, wire.Item, "inside"})
+	seed(9, true, frame{1, wire.Open, "\x00"}, frame{3, wire.Open, "\x00"}, frame{5, wire.Open, "\x00"}, frame{7, wire.Open, "\x00"},
+		frame{5, wire.ItemFirst, "\xff\xff\x3fx"}, frame{7, wire.Item, "one"}, frame{7, wire.Item, "two"}, frame{5, wire.ItemFirst, "\x03x"})
+	seed(90, true, frame{2, wire.Item, ""}, frame{2, wire.Item, "granted"}, frame{4, wire.Item, "handled"}, frame{4, wire.ItemFirst, "\x02a"},
+		frame{4, wire.ItemNext, "b"}, frame{4, wire.Credit, "\x80\x02"}, frame{4, wire.End, ""}, frame{2, wire.Finish, "done"}, frame{2, wire.Finish, "again"})
+	seed(30, false, frame{1, wire.Open, "\x81\x02more than the window"})
+	seed(30, false, frame{2, wire.Item, ""}, frame{2, wire.Item, ""}, frame{4, wire.ItemNext, "x"})
+	seed(250, false, frame{1, wire.Open, "\x00"}, frame{1, wire.Item, string(make([]byte, 200))}, frame{1, wire.Item, string(make([]byte, 200))})
 	f.Fuzz(func(t *testing.T, data []byte, piece uint8, reads bool) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		link := &hostile{blocked: newBlocked(bytes.NewReader(nil)), in: bytes.NewReader(data), piece: int(piece) + 1, reads: reads}
 		v := &victim{t: t, data: len(data)}
 		v.Session = New(link, Config{Keepalive: -1, MaxMessage: fuzzMessage, Window: 256, MaxStreams: 4}, v)
+		v.open()
 		v.Start()
 		v.Wait() // the link ends, so the session does
 		v.wg.Wait()

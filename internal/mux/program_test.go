@@ -29,23 +29,52 @@ type program struct {
 // streamScript is what happens on one stream. Direction 0 is from its opener.
 type streamScript struct {
 	opener int // end
+	credit int // StreamOptions.Credit of the opener
 	way    [2]wayScript
 }
 
 // wayScript is what happens in one direction.
 type wayScript struct {
-	items      []int // their sizes
-	resetAfter int   // the sender resets after so many; -1: no
-	stopAfter  int   // the receiver resets after so many; -1: no
+	items    []int // their sizes
+	now      bool  // SendNow rather than Send, after Ready
+	receiver int   // how items are received
+	cut      early // by the sender
+	stop     early // by the receiver
 }
 
-func (s *streamScript) resets() bool {
+// The ways to receive.
+const (
+	byRecv = iota
+	byTake
+	byTwo     // by two goroutines in turns
+	byHandler // by the reader
+	receivers
+)
+
+// early is the end of a stream before its time.
+type early struct {
+	after  int // so many items; -1: no
+	finish bool
+}
+
+func (c early) do(st *Stream, what string) {
+	if c.finish {
+		st.Finish([]byte(what))
+	} else {
+		st.Reset(what)
+	}
+}
+
+// cuts is how often the stream may be ended before its time.
+func (s *streamScript) cuts() (n int) {
 	for _, w := range s.way {
-		if w.resetAfter >= 0 || w.stopAfter >= 0 {
-			return true
+		for _, c := range []early{w.cut, w.stop} {
+			if c.after >= 0 {
+				n++
+			}
 		}
 	}
-	return false
+	return n
 }
 
 // post is a message.
@@ -70,14 +99,20 @@ func programs() *rapid.Generator[*program] {
 	return rapid.Custom(func(t *rapid.T) *program {
 		p := &program{config: quiet()}
 		p.config.Window = rapid.SampledFrom([]int{64, 65, 100, 1000, 4095, 4096, 5000, 1 << 16, 1 << 17}).Draw(t, "window")
-		after := rapid.OneOf(rapid.Just(-1), rapid.Just(-1), rapid.IntRange(0, 6))
+		cuts := rapid.Custom(func(t *rapid.T) early {
+			after := rapid.OneOf(rapid.Just(-1), rapid.Just(-1), rapid.Just(-1), rapid.IntRange(0, 6)).Draw(t, "after")
+			return early{after, rapid.Bool().Draw(t, "finish")}
+		})
 		for range rapid.IntRange(0, 4).Draw(t, "streams") {
-			s := streamScript{opener: rapid.IntRange(0, 1).Draw(t, "opener")}
+			s := streamScript{opener: rapid.IntRange(0, 1).Draw(t, "opener"),
+				credit: rapid.SampledFrom([]int{0, 0, -1, itemCost, 50, p.config.Window / 2}).Draw(t, "credit")}
 			for i := range s.way {
 				s.way[i] = wayScript{
-					items:      rapid.SliceOfN(sizes(p.config.Window), 0, 6).Draw(t, "items"),
-					resetAfter: after.Draw(t, "reset after"),
-					stopAfter:  after.Draw(t, "stop after"),
+					items:    rapid.SliceOfN(sizes(p.config.Window), 0, 6).Draw(t, "items"),
+					now:      rapid.Bool().Draw(t, "now"),
+					receiver: rapid.IntRange(0, receivers-1).Draw(t, "receiver"),
+					cut:      cuts.Draw(t, "cut"),
+					stop:     cuts.Draw(t, "stop"),
 				}
 			}
 			p.streams = append(p.streams, s)
@@ -143,24 +178,38 @@ func (r *run) start(near, far io.ReadWriteCloser) {
 
 func (r *run) open(i int) {
 	s := &r.streams[i]
-	st, err := r.ends[s.opener].Open(binary.AppendUvarint(nil, uint64(i)))
+	o := StreamOptions{Credit: s.credit}
+	in := r.inbox(i, 1)
+	if in.handled {
+		o.Item, o.Over = in.heard.item, in.heard.ended
+	}
+	st, err := r.ends[s.opener].Open(binary.AppendUvarint(nil, uint64(i)), o)
 	if err != nil {
 		if !r.cut {
 			r.errorf("Open of stream %d: %v", i, err)
 		}
 		return
 	}
+	in.st = st
 	var both sync.WaitGroup
 	both.Go(func() { r.send(st, i, 0) })
-	r.receive(st, i, 1)
+	both.Go(st.Grant)
+	r.receive(in)
 	both.Wait()
+	st.Finish(nil) // or it would never be over
+	<-st.Done()
 }
 
 // accepted is called by the reader for a stream that the other end opened.
 func (r *run) accepted(st *Stream) {
 	n, _ := binary.Uvarint(st.Purpose())
+	in := r.inbox(int(n), 0)
+	in.st = st
+	if in.handled {
+		st.Handle(in.heard.item, in.heard.ended)
+	}
 	r.wg.Go(func() { r.send(st, int(n), 1) })
-	r.wg.Go(func() { r.receive(st, int(n), 0) })
+	r.wg.Go(func() { r.receive(in) })
 	r.forget(int(n))
 }
 
@@ -174,54 +223,144 @@ func (r *run) forget(i int) {
 	}
 }
 
+// fine tells whether a stream may end in this way.
+func (r *run) fine(i int, err error) bool {
+	return r.cut || r.streams[i].cuts() > 0 &&
+		(errors.Is(err, ErrReset) || errors.Is(err, ErrClosed) || errors.As(err, new(*Finished)))
+}
+
 func (r *run) send(st *Stream, i, way int) {
-	s := &r.streams[i]
-	w := &s.way[way]
+	w := &r.streams[i].way[way]
+	ctx := context.Background()
 	for k, size := range w.items {
-		if k == w.resetAfter {
+		if k == w.cut.after {
 			break
 		}
-		if err := st.Send(context.Background(), content(fmt.Sprint(i, way, k), size)); err != nil {
-			if !r.cut && !(s.resets() && errors.Is(err, ErrReset)) {
+		item := content(fmt.Sprint(i, way, k), size)
+		head := (size + k) % (size + 1)
+		var err error
+		if w.now {
+			if err = st.Ready(ctx); err == nil {
+				err = st.SendNow(ctx, item[:head], item[head:])
+			}
+		} else {
+			err = st.Send(ctx, item[:head], item[head:])
+		}
+		clear(item) // it may be used again
+		if err != nil {
+			if !r.fine(i, err) {
 				r.errorf("Send %d on stream %d, way %d: %v", k, i, way, err)
 			}
 			return
 		}
 	}
-	if w.resetAfter >= 0 {
-		st.Reset("had enough")
+	if w.cut.after >= 0 {
+		w.cut.do(st, fmt.Sprint("sender ", i))
 	} else {
 		st.End()
 		st.End()
 	}
 }
 
-func (r *run) receive(st *Stream, i, way int) {
+// inbox is how the items of one direction are received.
+type inbox struct {
+	st      *Stream
+	i, way  int
+	handled bool
+	heard   hearer
+}
+
+func (r *run) inbox(i, way int) *inbox {
+	return &inbox{i: i, way: way, handled: r.streams[i].way[way].receiver == byHandler}
+}
+
+// next calls check with the next item, which is the caller's to look at.
+func (in *inbox) next(how int, check func(item []byte)) error {
+	ctx := context.Background()
+	switch how {
+	case byRecv:
+		item, err := in.st.Recv(ctx)
+		if err == nil {
+			check(item)
+		}
+		return err
+	case byHandler:
+		item, ok := in.heard.items.takeUnless(func() bool { return in.heard.over.len() > 0 })
+		if !ok {
+			return in.heard.over.take()
+		}
+		check(item)
+		return nil
+	}
+	item, owned, err := in.st.Take(ctx)
+	if err == nil {
+		check(item)
+		if owned {
+			Free(item)
+		}
+		in.st.Release()
+	}
+	return err
+}
+
+func (r *run) receive(in *inbox) {
+	w := &r.streams[in.i].way[in.way]
+	if w.receiver != byTwo {
+		r.receiveAll(in, new(int))
+		return
+	}
+	var both sync.WaitGroup
+	k := 0 // guarded by the turn, from Take to Release
+	for range 2 {
+		both.Go(func() { r.receiveAll(in, &k) })
+	}
+	both.Wait()
+}
+
+// receiveAll receives from the item with number k on.
+func (r *run) receiveAll(in *inbox, k *int) {
+	i, way := in.i, in.way
 	s := &r.streams[i]
 	w := &s.way[way]
-	for k := 0; ; k++ {
-		if k == w.stopAfter {
-			st.Reset("seen enough")
+	last := -1 // item
+	for {
+		if last+1 == w.stop.after {
+			w.stop.do(in.st, fmt.Sprint("receiver ", i))
 			return
 		}
-		item, err := st.Recv(context.Background())
-		switch {
-		case err == io.EOF:
-			if k != len(w.items) {
-				r.errorf("stream %d, way %d ended after %d of %d items", i, way, k, len(w.items))
+		err := in.next(w.receiver, func(item []byte) {
+			last = *k
+			*k++
+			if last >= len(w.items) {
+				r.errorf("item %d of %d on stream %d, way %d", last, len(w.items), i, way)
+			} else if !bytes.Equal(item, content(fmt.Sprint(i, way, last), w.items[last])) {
+				r.errorf("item %d on stream %d, way %d: %d bytes, want %d", last, i, way, len(item), w.items[last])
 			}
-			return
-		case err != nil:
-			if !r.cut && !(s.resets() && errors.Is(err, ErrReset)) {
-				r.errorf("Recv %d on stream %d, way %d: %v", k, i, way, err)
-			}
-			return
-		case k >= len(w.items):
-			r.errorf("item %d of %d on stream %d, way %d", k, len(w.items), i, way)
-			return
-		case !bytes.Equal(item, content(fmt.Sprint(i, way, k), w.items[k])):
-			r.errorf("item %d on stream %d, way %d: %d bytes, want %d", k, i, way, len(item), w.items[k])
-			return
+		})
+		if err == nil {
+			continue
+		}
+		r.ended(in, *k, err)
+		return
+	}
+}
+
+// ended checks how a direction has ended, after k items.
+func (r *run) ended(in *inbox, k int, err error) {
+	s := &r.streams[in.i]
+	w := &s.way[in.way]
+	var f *Finished
+	switch {
+	case err == io.EOF:
+		if k != len(w.items) {
+			r.errorf("stream %d, way %d ended after %d of %d items", in.i, in.way, k, len(w.items))
+		}
+	case !r.fine(in.i, err):
+		r.errorf("stream %d, way %d ended with %v", in.i, in.way, err)
+	case s.cuts() == 1 && w.cut.after >= 0 && w.cut.finish && errors.As(err, &f):
+		// Nothing but its sender has ended it, which is seen behind its items.
+		if want := min(w.cut.after, len(w.items)); k != want || string(f.Payload) != fmt.Sprint("sender ", in.i) {
+			r.errorf("stream %d, way %d finished with %q after %d items, want %d", in.i, in.way, f.Payload, k, want)
 		}
 	}
 }
@@ -312,6 +451,12 @@ func (r *run) settled() {
 			r.errorf("end %d still has %d streams, %d of them the other's", i, n, e.theirs)
 		}
 		e.mu.Unlock()
+		if n := e.parcels.Load(); n != 0 {
+			r.errorf("end %d still has %d parcels", i, n)
+		}
+		if !e.writer.turn.free() {
+			r.errorf("end %d is still writing", i)
+		}
 		if w := &e.writer; len(w.out) > 0 || len(w.bulk) > 0 || w.written != w.taken || w.bulkDone != w.bulkIn {
 			r.errorf("end %d has not written everything", i)
 		}

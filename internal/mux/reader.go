@@ -1,7 +1,6 @@
 package mux
 
 import (
-	"encoding/binary"
 	"errors"
 	"io"
 	"sync/atomic"
@@ -12,12 +11,6 @@ import (
 const (
 	smallBuffer = 16 << 10  // of an idle session
 	largeBuffer = 256 << 10 // of one that fills the small one
-	// directRead is the smallest rest of a large message that is read straight
-	// into its destination.
-	directRead = 8 << 10
-	// trustedSize is how much of a large message's announced size is allocated
-	// before its bytes have come.
-	trustedSize = 2 << 20
 )
 
 // A reader's state is the number of the message it is at, times four, plus
@@ -33,14 +26,12 @@ type reader struct {
 	state atomic.Uint64
 	turn  uint64 // messages handled, by this reader and those before it
 	buf   []byte
-	r, w  int  // buf[r:w] is unread
-	fresh bool // a message was handled and Idle was not called since
-}
-
-// bulkIn is a large message of which some has arrived.
-type bulkIn struct {
-	buf   []byte
-	total int
+	r, w  int       // buf[r:w] is unread
+	fresh bool      // something was handled and Idle was not called since
+	probe bool      // the last frame was read straight into its destination
+	more  bool      // and there was more to read
+	due   []*Stream // whose receivers are to be woken before anything that takes long
+	last  *Stream   // the stream of the last frame, if it was there
 }
 
 // errHandedOff tells a reader that it has lost the role.
@@ -72,13 +63,15 @@ func (s *Session) read(rd *reader) {
 			}
 			owned = true
 		default:
-			if err := s.control(h, payload); err != nil {
+			rd.wake()
+			if err := s.control(rd, h, payload); err != nil {
 				over = true
 				s.fail(err)
 				return
 			}
 			continue
 		}
+		rd.wake()
 		rd.turn++
 		rd.state.Store(rd.turn<<2 | inMessage)
 		s.handler.Message(msg, owned)
@@ -108,6 +101,7 @@ func (s *Session) leave(rd *reader, over bool) {
 // idle tells the handler that the reader is about to wait. It returns
 // errHandedOff when the role was lost meanwhile.
 func (s *Session) idle(rd *reader) error {
+	rd.wake()
 	rd.fresh = false
 	rd.state.Store(rd.turn<<2 | inIdle)
 	s.handler.Idle()
@@ -161,7 +155,7 @@ func (s *Session) relieve() {
 // message that is still being handled may be in rd's buffer; otherwise idle is
 // true.
 func (s *Session) resume(rd *reader, idle bool) {
-	next := &reader{turn: rd.turn, fresh: rd.fresh}
+	next := &reader{turn: rd.turn, fresh: rd.fresh, last: rd.last}
 	if idle {
 		next.buf, next.r, next.w = rd.buf, rd.r, rd.w
 	} else {
@@ -174,23 +168,36 @@ func (s *Session) resume(rd *reader, idle bool) {
 }
 
 // frame returns the next frame. The payload of a large message's frame is not
-// returned but added to s.bulk.
+// returned but added to s.bulk, and items are handled at once.
 func (s *Session) frame(rd *reader) (wire.Header, []byte, error) {
 	for {
 		h, size, err := wire.ParseHeader(rd.buf[rd.r:rd.w])
 		if err != nil {
 			return h, nil, err
 		}
-		if size > 0 && (h.Kind == wire.BulkFirst || h.Kind == wire.BulkNext) {
-			if rd.fresh && rd.r+size+h.Length > rd.w {
+		end := rd.r + size + h.Length
+		if size > 0 && inParts(h) {
+			if rd.fresh && end > rd.w {
 				if err := s.idle(rd); err != nil {
 					return h, nil, err
 				}
 			}
 			rd.r += size
-			return h, nil, s.bulk.read(s, rd, h)
+			if h.Stream == 0 {
+				return h, nil, s.bulkPart(rd, h)
+			}
+			if err := s.part(rd, h); err != nil {
+				return h, nil, err
+			}
+			continue
 		}
-		if end := rd.r + size + h.Length; size > 0 && end <= rd.w {
+		if size > 0 && end <= rd.w {
+			if h.Kind == wire.Item {
+				if err := s.items(rd, h, end); err != nil {
+					return h, nil, err
+				}
+				continue
+			}
 			payload := rd.buf[rd.r+size : end : end]
 			rd.r = end
 			return h, payload, nil
@@ -208,6 +215,33 @@ func (s *Session) frame(rd *reader) (wire.Header, []byte, error) {
 	}
 }
 
+// inParts tells whether a frame's payload is not handled as one, but read to where
+// it belongs.
+func inParts(h wire.Header) bool {
+	switch h.Kind {
+	case wire.BulkFirst, wire.BulkNext, wire.ItemFirst, wire.ItemNext:
+		return true
+	case wire.Item:
+		return h.Length > smallItem
+	}
+	return false
+}
+
+// wake wakes the receivers that have waited for what has come. That is put off
+// while more comes: being woken for each item costs a receiver, and the machine,
+// more than most items do.
+func (rd *reader) wake() {
+	for i, st := range rd.due {
+		in := &st.in
+		in.mu.Lock()
+		in.due = false
+		in.wake()
+		in.mu.Unlock()
+		rd.due[i] = nil
+	}
+	rd.due = rd.due[:0]
+}
+
 // fill reads more, making room for need bytes in all.
 func (rd *reader) fill(s *Session, need int) error {
 	if rd.r == rd.w {
@@ -222,8 +256,14 @@ func (rd *reader) fill(s *Session, need int) error {
 		rd.r = 0
 		rd.buf = into
 	}
+	rd.wake()
 	full := rd.w
-	n, err := s.link.Read(rd.buf[rd.w:])
+	into := rd.buf[rd.w:]
+	if rd.probe {
+		rd.probe = false
+		into = into[:min(len(into), probe)]
+	}
+	n, err := s.link.Read(into)
 	rd.w += n
 	if n > 0 {
 		s.beat.heard.Add(1)
@@ -236,90 +276,29 @@ func (rd *reader) fill(s *Session, need int) error {
 	return err
 }
 
-// read takes the payload of a frame of a large message.
-func (b *bulkIn) read(s *Session, rd *reader, h wire.Header) error {
+// bulk takes the payload of a frame of a large message.
+func (s *Session) bulkPart(rd *reader, h wire.Header) error {
+	p := &s.bulk
+	if (h.Kind == wire.BulkNext) != (p.total > 0) {
+		return s.malformed("%v frame out of turn", h.Kind)
+	}
 	length := h.Length
 	if h.Kind == wire.BulkFirst {
-		if b.buf != nil {
-			return s.malformed("large message inside another")
-		}
-		total, n, err := bulkTotal(s, rd, length)
+		total, n, err := s.announced(rd, length)
 		if err != nil {
 			return err
 		}
-		if limit := s.limit.Load(); total < 1 || total > uint64(limit) {
-			return s.malformed("message of %d bytes, limit %d", total, limit)
-		}
 		length -= n
-		b.total = int(total)
-		b.buf = Buffer(min(b.total, trustedSize))
+		p.begin(total, trusted)
 	}
-	if b.buf == nil || length == 0 && b.total > 0 || len(b.buf)+length > b.total {
+	if !p.fits(length) {
 		return s.malformed("part of a large message of the wrong size")
 	}
-	return b.take(s, rd, length)
-}
-
-// bulkTotal reads the announced size, which stands in front of the first part.
-func bulkTotal(s *Session, rd *reader, length int) (total uint64, n int, err error) {
-	for {
-		total, n = binary.Uvarint(rd.buf[rd.r:min(rd.w, rd.r+length)])
-		if n > 0 {
-			rd.r += n
-			return total, n, nil
-		}
-		if n < 0 || rd.w-rd.r >= min(length, binary.MaxVarintLen64) {
-			return 0, 0, s.malformed("bad size of a large message")
-		}
-		if err := rd.fill(s, binary.MaxVarintLen64); err != nil {
-			return 0, 0, err
-		}
-	}
-}
-
-func (b *bulkIn) take(s *Session, rd *reader, length int) error {
-	if room := len(b.buf) + length; room > cap(b.buf) {
-		grown := make([]byte, len(b.buf), min(b.total, max(2*cap(b.buf), room)))
-		copy(grown, b.buf)
-		b.buf = grown
-	}
-	for length > 0 {
-		if rd.r == rd.w && length >= directRead {
-			n, err := s.link.Read(b.buf[len(b.buf) : len(b.buf)+length])
-			b.buf = b.buf[:len(b.buf)+n]
-			length -= n
-			if n > 0 {
-				s.beat.heard.Add(1)
-			} else if err != nil {
-				return err
-			}
-			continue
-		}
-		if rd.r == rd.w {
-			if err := rd.fill(s, 1); err != nil {
-				return err
-			}
-		}
-		n := min(length, rd.w-rd.r)
-		b.buf = append(b.buf, rd.buf[rd.r:rd.r+n]...)
-		rd.r += n
-		length -= n
-	}
-	return nil
-}
-
-// whole returns the large message once all of it is there.
-func (b *bulkIn) whole() []byte {
-	if len(b.buf) < b.total {
-		return nil
-	}
-	msg := b.buf
-	*b = bulkIn{}
-	return msg
+	return p.take(s, rd, length)
 }
 
 // control handles the frames that are not messages.
-func (s *Session) control(h wire.Header, payload []byte) error {
+func (s *Session) control(rd *reader, h wire.Header, payload []byte) error {
 	switch h.Kind {
 	case wire.Ping:
 		s.pong()
@@ -332,15 +311,9 @@ func (s *Session) control(h wire.Header, payload []byte) error {
 	case wire.Open:
 		return s.accept(h.Stream, payload)
 	}
-	s.mu.Lock()
-	st := s.streams[h.Stream]
-	known := st != nil || s.used(h.Stream)
-	s.mu.Unlock()
+	st, err := s.find(rd, h)
 	if st == nil {
-		if known {
-			return nil // what was under way when the stream ended
-		}
-		return s.malformed("%v frame for stream %d, which was never opened", h.Kind, h.Stream)
+		return err // of none: what was under way when the stream ended
 	}
 	return st.handle(h.Kind, payload)
 }

@@ -7,14 +7,16 @@
 //
 // Whatever the peer sends, a session holds of what it has received at most one
 // large message (Config.MaxMessage bytes), one read buffer (256 KiB) and, for
-// each of the streams that it has not ended itself, a window (Config.Window
-// bytes), and where a reader waits for an item larger than that, the item
-// (Config.MaxMessage bytes). A window of empty items takes a few times its size.
+// each of the streams that are not over, its purpose and a window (Config.Window
+// bytes), and where a receiver waits for an item larger than that, or has items
+// handed to it by the reader, the item (Config.MaxMessage bytes). Buffers grow by
+// doubling or more, so it may be a few times that.
 //
 // What it sends on its own account is bounded too: a pong is left out when
-// anything else waits to be sent, a peer that opens streams in vain without
+// anything else waits to be sent, a peer's stream that was reset or finished
+// counts until it can know, a peer that opens more streams in vain without
 // reading the answers ends the link, and credit is a frame for each half window.
-// The rest is bounded by credit on streams and by the callers of Post on
+// The rest is bounded by credit and room on streams and by the callers of Post on
 // stream 0.
 //
 // # Goroutines
@@ -22,6 +24,15 @@
 // A session has a reader, which calls the Handler, and a writer, which writes
 // what nobody flushed. A handler may run for long inside the reader if it, or
 // somebody who watches it, calls HandOff: reading then goes on elsewhere.
+//
+// # Speed
+//
+// A small item costs its sender two locks that nobody else wants, and its receiver
+// none: it is copied into what is written next, comes out of the read buffer
+// together with its neighbors, and whoever receives goes through all of these by
+// himself. Nobody is woken for an item while he is awake, or while more comes at
+// once. The parts of large items are written from the sender's memory and read
+// into the item's.
 package mux
 
 import (
@@ -58,7 +69,7 @@ type Config struct {
 	Keepalive  time.Duration // period of pings on a silent link; 0: 10 s, negative: none
 	MaxMessage int64         // bytes of the largest message that is accepted; 0: 65 MiB
 	Window     int           // bytes that a stream may have sent and its reader not yet taken; 0: 1 MiB, at least 64
-	MaxStreams int           // that the peer may have open at a time; 0: 1024
+	MaxStreams int           // that the peer may have open at a time, and that are not over; 0: 1024
 }
 
 // minWindow is the smallest window with which every item gets through: half of
@@ -100,7 +111,7 @@ type Session struct {
 	kick   chan struct{} // wakes the writing goroutine
 
 	reader atomic.Pointer[reader] // the one that has the reading role
-	bulk   bulkIn                 // owned by whoever has the reading role
+	bulk   parcel                 // a large message of which some has come; of whoever has the reading role
 	beat   keepalive
 
 	mu      sync.Mutex // guards streams and nextID
@@ -109,7 +120,8 @@ type Session struct {
 	lastID  uint64
 	nextID  uint64
 
-	limit atomic.Int64 // MaxMessage
+	limit   atomic.Int64 // MaxMessage
+	parcels atomic.Int32 // items of which some has come, with memory for a window each
 
 	ended atomic.Bool   // somebody sees to the end
 	done  chan struct{} // closed when the session has failed or was closed
@@ -144,7 +156,7 @@ func New(link io.ReadWriteCloser, c Config, h Handler) *Session {
 	if v, ok := link.(interface{ Writev(...[]byte) error }); ok {
 		s.writev = v.Writev
 	}
-	s.writer.room.L = &s.writer.mu
+	s.writer.wrote.L = &s.writer.mu
 	s.limit.Store(c.MaxMessage)
 	s.beat.period = c.Keepalive
 	return s
@@ -234,7 +246,7 @@ func (s *Session) fail(err error) {
 	s.streams = nil
 	s.mu.Unlock()
 	for _, st := range streams {
-		st.end(cut)
+		st.cut(cut, false)
 	}
 	s.handler.Closed(err)
 }

@@ -236,7 +236,7 @@ func TestCloseIsIdempotentAndMayComeFromClosed(t *testing.T) {
 			a.PostBulk([]byte("x"))
 			a.Flush()
 			a.Sync()
-			if _, err := a.Open(nil); !errors.Is(err, ErrClosed) {
+			if _, err := a.Open(nil, StreamOptions{}); !errors.Is(err, ErrClosed) {
 				t.Errorf("Open gave %v", err)
 			}
 		}
@@ -313,7 +313,7 @@ func TestLinkThatEndsInsideAMessage(t *testing.T) {
 func TestEndOfTheLinkIsNotEndOfAStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := pair(t, quiet())
-		st, err := a.Open(nil)
+		st, err := a.Open(nil, StreamOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -365,8 +365,8 @@ func TestCorruptLink(t *testing.T) {
 		a, b := &end{}, &end{}
 		join(quiet(), link, far, a, b)
 		start(t, a, b)
-		if st, err := a.Open([]byte("stream")); err == nil {
-			_ = st.Send(context.Background(), make([]byte, 1000))
+		if st, err := a.Open([]byte("stream"), StreamOptions{}); err == nil {
+			_ = st.Send(context.Background(), nil, make([]byte, 1000))
 		}
 		for range 20 {
 			a.Post(nil, make([]byte, 20))

@@ -47,24 +47,37 @@ func TestSpec(t *testing.T) {
 		"go-away": func(_ *testing.T, a *end) { a.Session.GoAway("maintenance") },
 		"stream":  specStream,
 		"reset": func(t *testing.T, a *end) {
-			st, err := a.Open(nil)
+			st, err := a.Open(nil, StreamOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			a.writer.out = nil // of Open
 			st.Reset("enough")
 		},
-		"credit": func(t *testing.T, a *end) {
-			st := newStream(a.Session, 1, nil)
-			item := make([]byte, wire.MaxFrame-itemCost)
-			for range DefaultWindow / 2 / wire.MaxFrame {
-				if err := st.handle(wire.Item, item); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := st.Recv(t.Context()); err != nil {
-					t.Fatal(err)
-				}
+		"finish": func(t *testing.T, a *end) {
+			st, err := a.Open(nil, StreamOptions{})
+			if err != nil {
+				t.Fatal(err)
 			}
+			a.writer.out = nil // of Open
+			st.Finish([]byte("done"))
+		},
+		"open-with-little-credit": func(t *testing.T, a *end) {
+			if _, err := a.Open([]byte("x"), StreamOptions{Credit: 16}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"credit": func(t *testing.T, a *end) {
+			st, err := a.Open(nil, StreamOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.writer.out = nil // of Open
+			st.in.mu.Lock()
+			defer st.in.mu.Unlock()
+			st.in.held = DefaultWindow / 2
+			st.in.owed.Store(DefaultWindow / 2)
+			st.giveBack()
 		},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -81,27 +94,30 @@ func TestSpec(t *testing.T) {
 }
 
 func specStream(t *testing.T, a *end) {
-	st, err := a.Open([]byte("test"))
+	st, err := a.Open([]byte("test"), StreamOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	a.config.Window = 100 // so that small parts are sent
-	st.credit = 18
+	st.out.credit = 18
 	sent := make(chan error)
-	go func() { sent <- st.Send(t.Context(), []byte("abc")) }()
+	go func() { sent <- st.Send(t.Context(), nil, []byte("abc")) }()
 	synctest.Wait()
-	if err := st.handle(wire.Credit, binary.AppendUvarint(nil, 33)); err != nil {
+	if err := st.credited(binary.AppendUvarint(nil, 18+18+16)); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-sent; err != nil {
 		t.Fatal(err)
 	}
-	if err := st.Send(t.Context(), nil); err != nil {
+	if err := st.Send(t.Context(), []byte("d"), []byte("e")); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Send(t.Context(), nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	st.End()
-	if st.credit != 0 {
-		t.Errorf("%d bytes of credit are left", st.credit)
+	if st.out.credit != 0 {
+		t.Errorf("%d bytes of credit are left", st.out.credit)
 	}
 }
 
@@ -125,7 +141,7 @@ func TestSpecIsUnderstood(t *testing.T) {
 			t.Errorf("go-away %q", got)
 		}
 		st := b.streams.take()
-		for _, want := range []string{"abc", ""} {
+		for _, want := range []string{"abc", "de", ""} {
 			if got, err := st.Recv(t.Context()); err != nil || string(got) != want {
 				t.Errorf("item %q, %v, want %q", got, err, want)
 			}

@@ -1,12 +1,10 @@
 package mux
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 
 	"github.com/afar-go/afar/internal/wire"
 )
@@ -15,55 +13,88 @@ import (
 // bounded too.
 const itemCost = 16
 
+// maxPurpose bounds the purpose of a stream, in bytes.
+const maxPurpose = 65_000
+
+// MaxFinish is the largest payload of Finish, in bytes.
+const MaxFinish = 48 << 10
+
 // ErrReset is wrapped by what a stream returns after either side reset it.
 var ErrReset = errors.New("stream reset")
 
-// Stream carries items, byte strings with borders, in both directions. Send
-// and Recv may be used concurrently with everything else, also with
-// themselves.
+// ErrTooLarge is wrapped by what Send returns for an item over the limit, of
+// which nothing was sent.
+var ErrTooLarge = errors.New("too large")
+
+// Finished is how a stream ends that the far side finished.
+type Finished struct{ Payload []byte }
+
+func (*Finished) Error() string { return "stream finished by the far side" }
+
+// StreamOptions shape this end of a stream. The zero value is useful: the peer
+// may send a window at once, and items wait for Recv.
+type StreamOptions struct {
+	// Credit is how many bytes the peer may send before Grant, at most the
+	// window; 0: the window, negative: none. An item costs 16 more than it has.
+	Credit int
+	// Item, if set, is given every item by the session's reader instead of
+	// Recv. It must not block, so it must not send on a stream that may lack
+	// credit, nor end its goroutine. item is valid during the call only, unless
+	// owned is true. Credit goes back at once.
+	Item func(item []byte, owned bool)
+	// Over, if set, is called once when nothing more will come, with the error
+	// that Recv would give, by whoever noticed; not before Item has returned
+	// for the last time. It must not block.
+	Over func(err error)
+}
+
+// StreamState is a glance at a stream.
+type StreamState struct {
+	Sent, Received uint64 // whole items
+	Held           int    // bytes received and not yet taken, and 16 for each item
+	Waiting        bool   // a sender waits for credit
+}
+
+// Stream carries items, byte strings with borders, in both directions. Its
+// methods may be used concurrently, also with themselves. Each stream takes up
+// memory, and a place among those that the peer accepts, until one of the sides
+// ends it by Finish or Reset.
 type Stream struct {
 	session *Session
 	id      uint64
 	purpose []byte
 
-	sendLock chan struct{} // holds one token: whoever sends an item has it
+	out outgoing
+	in  incoming
 
-	mu        sync.Mutex
-	credit    int // bytes that may still be sent
-	sendErr   error
-	sendReady chan struct{} // one token: credit or sendErr changed
-
-	items     []item
-	part      item // of which some has arrived
-	inPart    bool
-	held      int // charged for what was received, and not given back as credit
-	returned  int // of held: taken by the reader, credit not sent yet
-	waiters   int // of Recv
-	recvErr   error
-	recvReady chan struct{} // one token: items or recvErr changed
-
-	sentEnd, gotEnd bool
-	over            bool // in both directions, before its time
+	// Guarded by out.mu and in.mu, either of which will do for reading. Who needs
+	// both locks out.mu first.
+	over bool
+	err  error         // how it is over
+	done chan struct{} // closed when it is; nil while nobody asked
 }
 
-// item is one that was received. held is the sum of all charges and returned.
-type item struct {
-	data   []byte
-	charge int // what of the window it takes up
-}
-
-func newStream(s *Session, id uint64, purpose []byte) *Stream {
-	st := &Stream{session: s, id: id, purpose: purpose, credit: s.config.Window,
-		sendLock: make(chan struct{}, 1), sendReady: make(chan struct{}, 1), recvReady: make(chan struct{}, 1)}
-	st.sendLock <- struct{}{}
+func newStream(s *Session, id uint64, purpose []byte, credit int, o StreamOptions) *Stream {
+	window := s.config.Window
+	if o.Credit == 0 || o.Credit > window {
+		o.Credit = window
+	}
+	st := &Stream{session: s, id: id, purpose: purpose}
+	st.out.credit = credit
+	in := &st.in
+	in.tag = binary.AppendUvarint(in.space[:0], id<<4|uint64(wire.Item))
+	in.item, in.over = o.Item, o.Over
+	in.withheld = window - max(0, o.Credit)
+	in.held = in.withheld
 	return st
 }
 
-// Open opens a stream; purpose, at most wire.MaxFrame bytes, tells the peer
-// what it is for. The peer must have the same window.
-func (s *Session) Open(purpose []byte) (*Stream, error) {
-	if len(purpose) > wire.MaxFrame {
-		return nil, fmt.Errorf("purpose of %d bytes, limit %d", len(purpose), wire.MaxFrame)
+// Open opens a stream; purpose, at most 65,000 bytes, tells the peer what it is
+// for. The peer must have the same window. Streams beyond the number that the peer
+// accepts are reset by it.
+func (s *Session) Open(purpose []byte, o StreamOptions) (*Stream, error) {
+	if len(purpose) > maxPurpose {
+		return nil, fmt.Errorf("%w: purpose of %d bytes, limit %d", ErrTooLarge, len(purpose), maxPurpose)
 	}
 	s.mu.Lock()
 	if s.streams == nil {
@@ -71,11 +102,13 @@ func (s *Session) Open(purpose []byte) (*Stream, error) {
 		<-s.done
 		return nil, s.err
 	}
-	st := newStream(s, s.nextID, purpose)
+	st := newStream(s, s.nextID, purpose, s.config.Window, o)
 	s.nextID += 2
 	s.streams[st.id] = st
 	// Posted under the lock so that streams are opened in the order of their ids.
-	s.postFrame(wire.Header{Stream: st.id, Kind: wire.Open, Length: len(purpose)}, purpose)
+	payload := binary.AppendUvarint(nil, uint64(s.config.Window-st.in.withheld))
+	payload = append(payload, purpose...)
+	s.postFrame(wire.Header{Stream: st.id, Kind: wire.Open, Length: len(payload)}, payload)
 	s.mu.Unlock()
 	s.Kick()
 	return st, nil
@@ -89,10 +122,12 @@ func (s *Session) used(id uint64) bool {
 	return id <= s.lastID
 }
 
-func (s *Session) accept(id uint64, purpose []byte) error {
-	if n := s.resetsWaiting(); n >= maxResets {
-		return s.malformed("%d streams were opened and reset while nothing was read", n)
+func (s *Session) accept(id uint64, payload []byte) error {
+	credit, n := binary.Uvarint(payload)
+	if n <= 0 || credit > uint64(s.config.Window) {
+		return s.malformed("stream %d opened with bad credit", id)
 	}
+	waiting := s.overWaiting()
 	s.mu.Lock()
 	if s.streams == nil {
 		s.mu.Unlock()
@@ -103,207 +138,151 @@ func (s *Session) accept(id uint64, purpose []byte) error {
 		return s.malformed("stream %d opened out of turn", id)
 	}
 	s.lastID = id
-	if s.theirs >= s.config.MaxStreams {
+	if s.theirs+waiting >= s.config.MaxStreams {
 		s.mu.Unlock()
-		s.postReset(id, fmt.Sprintf("more than %d streams", s.config.MaxStreams), true)
-		return nil
+		return s.refuse(id, fmt.Sprintf("more than %d streams", s.config.MaxStreams))
 	}
 	s.theirs++
-	st := newStream(s, id, append([]byte(nil), purpose...))
+	st := newStream(s, id, append([]byte(nil), payload[n:]...), int(credit), StreamOptions{})
 	s.streams[id] = st
 	s.mu.Unlock()
 	s.handler.Stream(st)
 	return nil
 }
 
+// ID is the stream's number, the same at both ends and never used again on this
+// link.
+func (st *Stream) ID() uint64 { return st.id }
+
 // Purpose is what the opener said the stream is for.
 func (st *Stream) Purpose() []byte { return st.purpose }
 
-// Send sends one item, which is copied. It waits for credit, and while a
-// megabyte waits to be written, for as long as ctx lasts; a canceled Send that
-// has sent a part of the item resets the stream.
-func (st *Stream) Send(ctx context.Context, item []byte) error {
-	if limit := st.session.limit.Load(); int64(len(item)) > limit {
-		return fmt.Errorf("item of %d bytes, limit %d", len(item), limit)
-	}
-	select {
-	case <-st.sendLock:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	defer func() { st.sendLock <- struct{}{} }()
-	for first := true; ; first = false {
-		n := 0
-		err := st.session.waitRoom(ctx)
-		if err == nil {
-			n, err = st.allowance(ctx, len(item))
-		}
-		if err != nil {
-			if !first && ctx.Err() != nil {
-				st.Reset("sender gave up inside an item")
-			}
-			return err
-		}
-		kind := wire.Item
-		if n < len(item) {
-			kind = wire.ItemPart
-		}
-		st.session.postFrame(wire.Header{Stream: st.id, Kind: kind, Length: n}, item[:n])
-		item = item[n:]
-		st.session.Kick()
-		if kind == wire.Item {
-			return nil
+// Done is closed when the stream is over in both directions: by Finish or Reset of
+// either side, or with the link. Items that have arrived can still be received,
+// except after this side's Finish.
+func (st *Stream) Done() <-chan struct{} {
+	st.out.mu.Lock()
+	defer st.out.mu.Unlock()
+	st.in.mu.Lock()
+	defer st.in.mu.Unlock()
+	if st.done == nil {
+		st.done = make(chan struct{})
+		if st.over {
+			close(st.done)
 		}
 	}
+	return st.done
 }
 
-// allowance waits until a part of an item of which left bytes are left may be
-// sent, takes the credit for it and returns its size.
-func (st *Stream) allowance(ctx context.Context, left int) (int, error) {
-	for {
-		st.mu.Lock()
-		if st.sendErr != nil {
-			defer st.mu.Unlock()
-			return 0, st.sendErr
-		}
-		if n := min(left, wire.MaxFrame); n+itemCost <= st.credit {
-			st.credit -= n + itemCost
-			st.mu.Unlock()
-			return n, nil
-		} else if n = st.credit - itemCost; n > 0 && n < left && (n >= 1024 || st.session.config.Window < 4096) {
-			st.credit = 0
-			st.mu.Unlock()
-			return n, nil
-		}
-		st.mu.Unlock()
-		select {
-		case <-st.sendReady:
-		case <-ctx.Done():
-			return 0, context.Cause(ctx)
-		}
-	}
+// Err returns how the stream was ended, or nil while Done is open: *Finished, or
+// an error that wraps ErrReset, or ErrClosed after this side's Finish, or the end
+// of the link.
+func (st *Stream) Err() error {
+	st.out.mu.Lock()
+	defer st.out.mu.Unlock()
+	return st.err
 }
 
-// Recv returns the next item, which the caller owns. After the far side's End it
-// returns io.EOF, and otherwise why the stream or the link ended, which is never
-// io.EOF.
-func (st *Stream) Recv(ctx context.Context) ([]byte, error) {
-	for {
-		st.mu.Lock()
-		if len(st.items) > 0 {
-			next := st.items[0]
-			st.items[0] = item{}
-			st.items = st.items[1:]
-			st.returned += next.charge
-			st.giveBack()
-			st.mu.Unlock()
-			return next.data, nil
-		}
-		if st.recvErr != nil {
-			defer st.mu.Unlock()
-			wake(st.recvReady) // for others that wait in Recv
-			return nil, st.recvErr
-		}
-		// An item larger than the window needs credit before it is whole; only a
-		// reader that waits for it may cause that.
-		st.waiters++
-		st.giveBack()
-		st.mu.Unlock()
-		var err error
-		select {
-		case <-st.recvReady:
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		}
-		st.mu.Lock()
-		st.waiters--
-		if len(st.items) > 0 && st.waiters > 0 {
-			wake(st.recvReady)
-		}
-		st.mu.Unlock()
-		if err != nil {
-			return nil, err
-		}
-	}
+// Handle sets what StreamOptions.Item and Over are for a stream that the peer
+// opened. It may be called only inside Handler.Stream. Either may be nil.
+func (st *Stream) Handle(item func(item []byte, owned bool), over func(error)) {
+	in := &st.in
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.item, in.over = item, over
+	st.tell() // the link may have ended meanwhile
 }
 
-// giveBack returns credit for what the reader took, and for an unfinished item
-// that a reader waits for. Small amounts are saved up.
-func (st *Stream) giveBack() {
-	grant := st.returned
-	waited := len(st.items) == 0 && st.waiters > 0
-	if waited {
-		grant += st.part.charge
+// State returns the stream's state at this moment.
+func (st *Stream) State() StreamState {
+	var s StreamState
+	o, in := &st.out, &st.in
+	o.mu.Lock()
+	s.Sent, s.Waiting = o.sent, o.starving > 0
+	o.mu.Unlock()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	s.Received = in.received
+	if !in.dropped.Load() {
+		s.Held = in.held - in.withheld - int(in.owed.Load())
 	}
-	if grant < st.session.config.Window/2 || st.gotEnd || st.over {
-		return
-	}
-	if waited {
-		st.part.charge = 0
-	}
-	st.held -= grant
-	st.returned = 0
-	payload := binary.AppendUvarint(nil, uint64(grant))
-	st.session.postFrame(wire.Header{Stream: st.id, Kind: wire.Credit, Length: len(payload)}, payload)
-	st.session.Kick()
-}
-
-// End says that no more items will be sent. It waits for a Send that goes on.
-// It is idempotent.
-func (st *Stream) End() {
-	<-st.sendLock
-	defer func() { st.sendLock <- struct{}{} }()
-	st.mu.Lock()
-	if st.sendErr != nil { // ended before
-		st.mu.Unlock()
-		return
-	}
-	st.sentEnd = true
-	st.sendErr = fmt.Errorf("%w: send after the end", ErrClosed)
-	st.session.postFrame(wire.Header{Stream: st.id, Kind: wire.End}, nil)
-	over := st.gotEnd
-	st.mu.Unlock()
-	st.session.Kick()
-	if over {
-		st.forget()
-	}
+	return s
 }
 
 // Reset ends the stream in both directions at once, here and there. Reasons are
 // cut at 1 KiB. It is idempotent.
 func (st *Stream) Reset(reason string) {
-	if st.end(fmt.Errorf("%w: %s", ErrReset, reason)) {
-		st.session.postReset(st.id, reason, st.theirs())
+	reason = reason[:min(len(reason), maxReason)]
+	if st.cut(fmt.Errorf("%w: %s", ErrReset, reason), false) {
+		st.last(wire.Reset, []byte(reason))
 	}
-	st.forget()
 }
 
-// end ends both directions; items that have arrived can still be received. It
-// tells whether the stream was open.
-func (st *Stream) end(err error) bool {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.over || st.sentEnd && st.gotEnd {
+// Finish ends the stream in both directions at once, here and there, and says
+// how: the far side receives the items that were sent before, then *Finished
+// with payload, and what it sends fails so at once. Here what was not received is
+// dropped, and sending and receiving fail with an error that wraps ErrClosed. Finish
+// is idempotent, and does nothing on a stream that is over. It panics if payload
+// is longer than MaxFinish.
+func (st *Stream) Finish(payload []byte) {
+	if len(payload) > MaxFinish {
+		panic(fmt.Sprintf("mux: Finish with %d bytes, limit %d", len(payload), MaxFinish))
+	}
+	if st.cut(fmt.Errorf("%w: stream finished", ErrClosed), true) {
+		st.last(wire.Finish, payload)
+	}
+}
+
+// last sends the frame with which this end has ended the stream.
+func (st *Stream) last(kind wire.Kind, payload []byte) {
+	s := st.session
+	s.postLast(wire.Header{Stream: st.id, Kind: kind, Length: len(payload)}, payload, st.theirs())
+	s.forget(st)
+}
+
+// cut ends both directions. Items that have arrived can still be received unless
+// drop is set. It tells whether the stream was open.
+func (st *Stream) cut(err error, drop bool) bool {
+	o, in := &st.out, &st.in
+	o.mu.Lock()
+	in.mu.Lock()
+	if st.over {
+		in.mu.Unlock()
+		o.mu.Unlock()
 		return false
 	}
-	st.over = true
-	st.part = item{}
-	if !st.sentEnd {
-		st.sendErr = err
+	// Whoever is told of the end finds Done closed.
+	st.over, st.err = true, err
+	if st.done != nil {
+		close(st.done)
 	}
-	if !st.gotEnd {
-		st.recvErr = err
+	if o.err == nil {
+		o.err = err
 	}
-	wake(st.sendReady)
-	wake(st.recvReady)
+	o.queue.callAll()
+	o.mu.Unlock()
+	if in.err == nil || drop {
+		in.err = err
+	}
+	if drop {
+		in.dropped.Store(true)
+		in.fresh = batch{}
+	}
+	if in.parted {
+		in.parted = false
+		st.session.parcels.Add(-1)
+	}
+	in.wake()
+	st.tell()
+	in.mu.Unlock()
 	return true
 }
 
 // theirs tells whether the peer opened the stream.
 func (st *Stream) theirs() bool { return st.id%2 == 1 != st.session.config.Initiator }
 
-func (st *Stream) forget() {
-	s := st.session
+// forget takes a stream that is over from the session.
+func (s *Session) forget(st *Stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.streams[st.id] == st {
@@ -314,87 +293,37 @@ func (st *Stream) forget() {
 	}
 }
 
-// handle takes a frame; the reader calls it.
+// handle takes a frame that is not an item's; the reader calls it.
 func (st *Stream) handle(kind wire.Kind, payload []byte) error {
-	if kind == wire.Reset {
-		st.end(fmt.Errorf("%w by the far side: %s", ErrReset, payload))
-		st.forget()
-		return nil
-	}
-	st.mu.Lock()
-	if st.over {
-		st.mu.Unlock()
-		return nil // reset here; the peer does not know yet
-	}
-	var err error
 	switch kind {
-	case wire.Item, wire.ItemPart:
-		err = st.receive(payload, kind == wire.Item)
+	case wire.Reset:
+		if st.cut(fmt.Errorf("%w by the far side: %s", ErrReset, payload), false) {
+			st.session.forget(st)
+		}
+	case wire.Finish:
+		if st.cut(&Finished{append([]byte(nil), payload...)}, false) {
+			st.session.forget(st)
+		}
 	case wire.Credit:
-		err = st.credited(payload)
+		return st.credited(payload)
 	case wire.End:
-		err = st.ended()
+		return st.ended()
 	}
-	finished := st.sentEnd && st.gotEnd
-	st.mu.Unlock()
-	if finished {
-		st.forget()
-	}
-	return err
-}
-
-// receive takes an item or a part of one; st.mu is held, as in what follows.
-func (st *Stream) receive(payload []byte, last bool) error {
-	if st.gotEnd {
-		return st.session.malformed("item after the end")
-	}
-	charge := len(payload) + itemCost
-	st.held += charge
-	if st.held > st.session.config.Window {
-		return st.session.malformed("more than the window of %d bytes", st.session.config.Window)
-	}
-	if limit := st.session.limit.Load(); int64(len(st.part.data)+len(payload)) > limit {
-		return st.session.malformed("item over the limit of %d bytes", limit)
-	}
-	st.part.data = append(st.part.data, payload...)
-	st.part.charge += charge
-	if st.inPart = !last; st.inPart {
-		st.giveBack() // for readers that wait: the item may be larger than the window
-		return nil
-	}
-	st.items = append(st.items, st.part)
-	st.part = item{}
-	wake(st.recvReady)
 	return nil
 }
 
-func (st *Stream) credited(payload []byte) error {
-	n, size := binary.Uvarint(payload)
-	if size <= 0 || size != len(payload) {
-		return st.session.malformed("bad credit")
-	}
-	window := st.session.config.Window
-	if n > uint64(window) || st.credit+int(n) > window {
-		return st.session.malformed("credit beyond the window")
-	}
-	st.credit += int(n)
-	wake(st.sendReady)
-	return nil
-}
-
+// ended takes the far side's End.
 func (st *Stream) ended() error {
-	if st.gotEnd || st.inPart {
+	in := &st.in
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.err == io.EOF || in.err == nil && in.parcel.total > 0 {
 		return st.session.malformed("end inside an item or twice")
 	}
-	st.gotEnd = true
-	st.recvErr = io.EOF
-	wake(st.recvReady)
-	return nil
-}
-
-func wake(ch chan struct{}) {
-	select {
-	case ch <- struct{}{}:
-	default:
+	if in.err == nil {
+		in.err = io.EOF
+		in.wake()
+		st.tell()
 	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,7 +18,7 @@ import (
 // opened returns both ends of a new stream.
 func opened(t *testing.T, a, b *end) (near, far *Stream) {
 	t.Helper()
-	near, err := a.Open([]byte("test"))
+	near, err := a.Open([]byte("test"), StreamOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,12 +29,23 @@ func opened(t *testing.T, a, b *end) (near, far *Stream) {
 	return near, far
 }
 
-// unread is how many bytes of items a stream holds for its reader.
+// unread is how many bytes of items a stream holds for its receiver. It may be
+// called inside the reader, or while nothing moves.
 func unread(st *Stream) int {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	n := len(st.part.data)
-	for _, it := range st.items {
+	in := &st.in
+	n := len(in.parcel.buf)
+	if in.turn.try() { // or else somebody waits in Take
+		n += in.batch.bytes()
+		in.turn.release()
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return n + in.fresh.bytes()
+}
+
+func (b *batch) bytes() int {
+	n := len(b.data) - b.at
+	for _, it := range b.large {
 		n += len(it.data)
 	}
 	return n
@@ -43,16 +55,21 @@ func unread(st *Stream) int {
 func books(t *testing.T, sender, receiver *Stream) {
 	t.Helper()
 	synctest.Wait()
-	receiver.mu.Lock()
-	charges := receiver.returned + receiver.part.charge
-	for _, it := range receiver.items {
-		charges += it.charge
+	in := &receiver.in
+	in.mu.Lock()
+	held := in.held
+	charges := in.withheld + in.part + int(in.owed.Load())
+	for _, b := range []batch{in.fresh, in.batch} {
+		b.large = slices.Clone(b.large)
+		for !b.empty() {
+			_, _, charge := b.next(len(in.tag))
+			charges += charge
+		}
 	}
-	held := receiver.held
-	receiver.mu.Unlock()
-	sender.mu.Lock()
-	credit := sender.credit
-	sender.mu.Unlock()
+	in.mu.Unlock()
+	sender.out.mu.Lock()
+	credit := sender.out.credit
+	sender.out.mu.Unlock()
 	if window := sender.session.config.Window; held != charges || held+credit != window {
 		t.Errorf("%d held, %d charged, %d credit, window %d", held, charges, credit, window)
 	}
@@ -69,7 +86,7 @@ func TestUnreadStreamHoldsAWindowAndNobodyUp(t *testing.T) {
 		go func() {
 			var err error
 			for err == nil {
-				err = near.Send(t.Context(), make([]byte, 700))
+				err = near.Send(t.Context(), nil, make([]byte, 700))
 			}
 			sent <- err
 		}()
@@ -80,7 +97,7 @@ func TestUnreadStreamHoldsAWindowAndNobodyUp(t *testing.T) {
 		other, otherFar := opened(t, a, b)
 		for i := range 100 {
 			item := content(fmt.Sprint(i), 3*window)
-			go func() { _ = other.Send(t.Context(), item) }()
+			go func() { _ = other.Send(t.Context(), nil, item) }()
 			if got, err := otherFar.Recv(t.Context()); err != nil || !bytes.Equal(got, item) {
 				t.Fatalf("the other stream: %d bytes, %v", len(got), err)
 			}
@@ -118,9 +135,9 @@ func TestLargeItemsDoNotWidenTheWindow(t *testing.T) {
 				<-hold
 			}()
 			go func() {
-				_ = near.Send(t.Context(), make([]byte, 20*window))
+				_ = near.Send(t.Context(), nil, make([]byte, 20*window))
 				for range 20 { // more than fits
-					_ = near.Send(t.Context(), make([]byte, 100))
+					_ = near.Send(t.Context(), nil, make([]byte, 100))
 				}
 			}()
 			if err := <-taken; err != nil {
@@ -150,7 +167,7 @@ func TestItemsOfEverySize(t *testing.T) {
 			near, far := opened(t, a, b)
 			go func() {
 				for n := range limit + 1 {
-					if err := near.Send(t.Context(), content("", n)); err != nil {
+					if err := near.Send(t.Context(), nil, content("", n)); err != nil {
 						t.Errorf("Send of %d: %v", n, err)
 					}
 				}
@@ -165,7 +182,7 @@ func TestItemsOfEverySize(t *testing.T) {
 			if _, err := far.Recv(t.Context()); err != io.EOF {
 				t.Errorf("at the end: %v", err)
 			}
-			if err := far.Send(t.Context(), make([]byte, limit+1)); err == nil || errors.Is(err, io.EOF) {
+			if err := far.Send(t.Context(), nil, make([]byte, limit+1)); err == nil || errors.Is(err, io.EOF) {
 				t.Errorf("Send over the limit: %v", err)
 			}
 			synctest.Wait()
@@ -210,7 +227,7 @@ func TestReceiversShareItems(t *testing.T) {
 				cancel()
 			}
 			wg.Go(func() {
-				if err := near.Send(t.Context(), []byte{byte(i)}); err != nil {
+				if err := near.Send(t.Context(), nil, []byte{byte(i)}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -234,15 +251,15 @@ func TestCanceledSend(t *testing.T) {
 		c.Window = 1000
 		a, b := pair(t, c)
 		near, far := opened(t, a, b)
-		if err := near.Send(t.Context(), make([]byte, 900)); err != nil {
+		if err := near.Send(t.Context(), nil, make([]byte, 900)); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cause := errors.New("changed my mind")
 		errs := make(chan error, 2)
-		go func() { errs <- near.Send(ctx, make([]byte, 900)) }() // a part of it goes
+		go func() { errs <- near.Send(ctx, nil, make([]byte, 900)) }() // a part of it goes
 		synctest.Wait()
-		go func() { errs <- near.Send(ctx, nil) }() // nothing of it does
+		go func() { errs <- near.Send(ctx, nil, nil) }() // nothing of it does
 		synctest.Wait()
 		cancel(cause)
 		for range 2 {
@@ -264,7 +281,7 @@ func TestCanceledSendOnALinkThatIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := (&end{}).on(newBlocked(bytes.NewReader(nil)), Config{Keepalive: -1, Window: 8 << 20})
 		start(t, a)
-		st, err := a.Open(nil)
+		st, err := a.Open(nil, StreamOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -273,7 +290,7 @@ func TestCanceledSendOnALinkThatIsFull(t *testing.T) {
 		go func() {
 			var err error
 			for err == nil {
-				err = st.Send(ctx, make([]byte, 50<<10))
+				err = st.Send(ctx, nil, make([]byte, 20<<10))
 			}
 			done <- err
 		}()
@@ -294,7 +311,7 @@ func TestResetBothWays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := pair(t, quiet())
 		near, far := opened(t, a, b)
-		if err := near.Send(t.Context(), []byte("before")); err != nil {
+		if err := near.Send(t.Context(), nil, []byte("before")); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -309,7 +326,7 @@ func TestResetBothWays(t *testing.T) {
 			if _, err := st.Recv(t.Context()); !errors.Is(err, ErrReset) {
 				t.Errorf("Recv gave %v", err)
 			}
-			if err := st.Send(t.Context(), nil); !errors.Is(err, ErrReset) {
+			if err := st.Send(t.Context(), nil, nil); !errors.Is(err, ErrReset) {
 				t.Errorf("Send gave %v", err)
 			}
 		}
@@ -321,25 +338,43 @@ func TestResetBothWays(t *testing.T) {
 	})
 }
 
-// Frames that were under way when this end reset the stream may no longer fit
+// Frames that were under way when this end ended the stream may no longer fit
 // together.
-func TestFramesAfterResetAreIgnored(t *testing.T) {
-	a := (&end{}).on(newRecorder(), quiet())
-	start(t, a)
-	st, err := a.Open(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := st.handle(wire.ItemPart, []byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	st.Reset("enough")
-	for _, f := range []struct {
-		kind    wire.Kind
-		payload string
-	}{{wire.Item, "y"}, {wire.End, ""}, {wire.End, ""}, {wire.Item, "z"}, {wire.Credit, "\xff\x7f"}, {wire.Reset, ""}} {
-		if err := st.handle(f.kind, []byte(f.payload)); err != nil {
-			t.Errorf("%v: %v", f.kind, err)
+func TestFramesOfAStreamThatIsOverAreIgnored(t *testing.T) {
+	for name, cut := range map[string]func(*Stream){
+		"reset":    func(st *Stream) { st.Reset("enough") },
+		"finished": func(st *Stream) { st.Finish(nil) },
+	} {
+		for _, inside := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				b, r := withMouth(t, quiet())
+				r.say(1, wire.Open, "\x00")
+				st := b.streams.take()
+				if inside {
+					r.say(1, wire.ItemFirst, "\x03x")
+					synctest.Wait()
+				}
+				cut(st)
+				large := string(make([]byte, wire.MaxFrame))
+				r.say(1, wire.Item, "y")
+				r.say(1, wire.ItemNext, "abc")
+				r.say(1, wire.ItemNext, large)
+				r.say(1, wire.Item, large)
+				r.say(1, wire.ItemFirst, "")
+				for range 30 { // more than a window
+					r.say(1, wire.Item, large)
+				}
+				r.say(1, wire.End, "")
+				r.say(1, wire.End, "")
+				r.say(1, wire.Item, "z")
+				r.say(1, wire.Credit, "\xff\x7f")
+				r.say(1, wire.Reset, "")
+				r.say(1, wire.Finish, "")
+				r.say(0, wire.Message, "the end")
+				if got := b.messages.take(); string(got) != "the end" || b.Err() != nil {
+					t.Errorf("%s: message %q, %v", name, got, b.Err())
+				}
+			})
 		}
 	}
 }
@@ -351,7 +386,7 @@ func TestMaxStreams(t *testing.T) {
 		a, b := pair(t, c)
 		var sts []*Stream
 		for range 5 {
-			st, err := a.Open(nil)
+			st, err := a.Open(nil, StreamOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -359,13 +394,13 @@ func TestMaxStreams(t *testing.T) {
 		}
 		synctest.Wait()
 		for i, st := range sts {
-			if err := st.Send(t.Context(), nil); (i < 3) != (err == nil) {
+			if err := st.Send(t.Context(), nil, nil); (i < 3) != (err == nil) {
 				t.Errorf("stream %d: %v", i, err)
 			}
 		}
 		sts[0].Reset("make room")
 		synctest.Wait()
-		if _, err := a.Open(nil); err != nil {
+		if _, err := a.Open(nil, StreamOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -377,34 +412,55 @@ func TestMaxStreams(t *testing.T) {
 
 func TestPurposeOverTheLimit(t *testing.T) {
 	a, b := pair(t, quiet())
-	if _, err := a.Open(make([]byte, wire.MaxFrame+1)); err == nil {
+	if _, err := a.Open(make([]byte, maxPurpose+1), StreamOptions{}); err == nil {
 		t.Error("no error")
 	}
-	if _, err := a.Open(make([]byte, wire.MaxFrame)); err != nil {
+	if _, err := a.Open(make([]byte, maxPurpose), StreamOptions{}); err != nil {
 		t.Error(err)
 	}
-	if n := len(b.streams.take().Purpose()); n != wire.MaxFrame {
+	if n := len(b.streams.take().Purpose()); n != maxPurpose {
 		t.Errorf("purpose of %d bytes", n)
 	}
 }
 
 func TestMalformedFramesEndTheLink(t *testing.T) {
-	open := "\x16\x00" // the peer's stream 1
+	open := "\x16\x01\x5a" // the peer's stream 1
 	for name, data := range map[string]string{
 		"item of a stream that is not there":  "\x17\x00",
 		"item of a stream of ours":            "\x27\x00",
-		"open of a stream of ours":            "\x26\x00",
+		"open of a stream of ours":            "\x26\x01\x00",
 		"open twice":                          open + open,
-		"open out of turn":                    "\x56\x00\x36\x00",
-		"credit beyond the window":            open + "\x19\x01\x01",
-		"credit of 64 bits":                   open + "\x19\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
-		"credit with a tail":                  open + "\x19\x02\x00\x00",
-		"empty credit":                        open + "\x19\x00",
-		"end twice":                           open + "\x1a\x00\x1a\x00",
-		"end inside an item":                  open + "\x18\x01x\x1a\x00",
-		"item after the end":                  open + "\x1a\x00\x17\x00",
-		"more than the window":                open + "\x17\x50" + string(make([]byte, 80)),
+		"open out of turn":                    "\x56\x01\x00\x36\x01\x00",
+		"open without credit":                 "\x16\x00",
+		"open with half a number":             "\x16\x01\x80",
+		"open with more than the window":      "\x16\x01\x5b",
+		"open with credit of 64 bits":         "\x16\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+		"credit beyond the window":            open + "\x1a\x01\x01",
+		"credit beyond a little":              "\x16\x01\x10\x1a\x01\x4b",
+		"credit of 64 bits":                   open + "\x1a\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+		"credit with a tail":                  open + "\x1a\x02\x00\x00",
+		"empty credit":                        open + "\x1a\x00",
+		"end twice":                           open + "\x1b\x00\x1b\x00",
+		"end inside an item":                  open + "\x18\x02\x02x\x1b\x00",
+		"item after the end":                  open + "\x1b\x00\x17\x00",
+		"item-first after the end":            open + "\x1b\x00\x18\x02\x01x",
+		"more than the window":                open + "\x17\x28" + string(make([]byte, 40)) + "\x17\x28" + string(make([]byte, 40)),
 		"item over the limit":                 open + "\x17\x29" + string(make([]byte, 41)),
+		"total over the limit":                open + "\x18\x02\x29x",
+		"total of 0":                          open + "\x18\x01\x00",
+		"total of 64 bits":                    open + "\x18\x0b\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01x",
+		"total of more":                       open + "\x18\x0b\xff\xff\xff\xff\xff\xff\xff\xff\xff\xffx",
+		"item-first without a total":          open + "\x18\x00",
+		"item-first without a byte":           open + "\x18\x01\x02",
+		"item-first with half a total":        open + "\x18\x01\x80",
+		"item-first with more than the total": open + "\x18\x04\x02abc",
+		"item-first inside an item":           open + "\x18\x02\x02x\x18\x02\x02x",
+		"item inside an item":                 open + "\x18\x02\x02x\x17\x01x",
+		"empty item inside an item":           open + "\x18\x02\x02x\x17\x00",
+		"item-next of no item":                open + "\x19\x01x",
+		"item-next after a whole item":        open + "\x18\x03\x02xx\x19\x01x",
+		"item-next without a byte":            open + "\x18\x02\x02x\x19\x00",
+		"item-next beyond the total":          open + "\x18\x02\x02x\x19\x02xx",
 		"large message of nothing":            "\x01\x01\x00",
 		"large message over the limit":        "\x01\x01\x29",
 		"large message inside another":        "\x01\x02\x05x\x01\x02\x05x",
@@ -414,7 +470,7 @@ func TestMalformedFramesEndTheLink(t *testing.T) {
 		"large message without its size":      "\x01\x00",
 		"large message with half a size":      "\x01\x01\x80x",
 		"size of a large message of 64 bits":  "\x01\x0b\xff\xff\xff\xff\xff\xff\xff\xff\xff\xffx",
-		"kind 12":                             "\x0c\x00",
+		"kind 14":                             "\x0e\x00",
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			near, far := launch.Pipe()

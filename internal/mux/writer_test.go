@@ -200,7 +200,7 @@ func (f *flood) Read(p []byte) (n int, err error) {
 // answers.
 func TestFloods(t *testing.T) {
 	open := func(i int) []byte {
-		return wire.AppendHeader(nil, wire.Header{Stream: uint64(2*i + 1), Kind: wire.Open})
+		return append(wire.AppendHeader(nil, wire.Header{Stream: uint64(2*i + 1), Kind: wire.Open, Length: 1}), 0)
 	}
 	for name, next := range map[string]func(i int) []byte{
 		"pings":                  func(int) []byte { return []byte{byte(wire.Ping), 0} },
@@ -222,7 +222,7 @@ func TestFloods(t *testing.T) {
 			b.writer.mu.Lock()
 			n := len(b.writer.out) + int(link.stuck.Load())
 			b.writer.mu.Unlock()
-			if limit := 2 * maxResets * (maxReason + wire.MaxHeader); n > limit {
+			if limit := 2 * (maxRefused + DefaultMaxStreams) * (maxReason + wire.MaxHeader); n > limit {
 				t.Errorf("%s: %d bytes of answers wait, limit %d", name, n, limit)
 			}
 			if alive := b.Err() == nil; alive != (name == "pings") {

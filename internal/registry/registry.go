@@ -7,19 +7,39 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 )
 
+// ErrUnknown means that a worker, or an object in one, does not have what was
+// asked for.
+var ErrUnknown = errors.New("afar: unknown function")
+
+// Kind says what a registered function is.
+type Kind uint8
+
+// Kinds of functions.
+const (
+	Call    Kind = iota // one input, one output
+	Routine             // talks over a channel
+	Class               // constructs an object
+	Method              // of an object
+)
+
 // Function is a registered function. It is immutable.
 type Function struct {
+	Kind    Kind
 	Name    string // what users see
 	In, Out string // full names of its types
 	// Invoke decodes the input, calls the function and appends the encoding of
-	// its output to dst. A panic of the function passes through it.
+	// its output to dst. A panic of the function passes through it. It is set for
+	// Call only.
 	Invoke func(ctx context.Context, input, dst []byte) ([]byte, error)
+	// Body is the other kinds' function, as those who run them know it.
+	Body any
 	// PC is the function's entry, to tell two of one name apart.
 	PC uintptr
 	// Late is true when the function was registered after Main: other processes
@@ -27,8 +47,11 @@ type Function struct {
 	Late bool
 }
 
+// prefixes tell functions of one name and different kinds apart.
+var prefixes = [...]string{Call: "", Routine: "routine ", Class: "class ", Method: "method "}
+
 // Key is the function's identity within an image.
-func (f *Function) Key() string { return f.Name + "(" + f.In + ") " + f.Out }
+func (f *Function) Key() string { return prefixes[f.Kind] + f.Name + "(" + f.In + ") " + f.Out }
 
 var table struct {
 	sync.RWMutex

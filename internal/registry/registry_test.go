@@ -79,3 +79,23 @@ func TestDescribe(t *testing.T) {
 		}
 	}
 }
+
+// TestKindsAreApart: functions of one name and one type but different kinds are
+// different functions.
+func TestKindsAreApart(t *testing.T) {
+	fresh()
+	keys := map[string]Kind{}
+	for _, kind := range []Kind{Call, Routine, Class, Method} {
+		f := Add(&Function{Kind: kind, Name: "kinds", In: "int", Out: "string", PC: uintptr(kind) + 1})
+		if f.Kind != kind {
+			t.Errorf("kind %d was taken for kind %d", kind, f.Kind)
+		}
+		if other, taken := keys[f.Key()]; taken {
+			t.Errorf("kinds %d and %d share the key %q", kind, other, f.Key())
+		}
+		keys[f.Key()] = kind
+		if Lookup(f.Key()) != f {
+			t.Errorf("kind %d is not found by its key", kind)
+		}
+	}
+}

@@ -83,7 +83,7 @@ func seeds() [][]byte {
 	place := wire.Place{Chunk: 9, Index: 1}
 	return [][]byte{
 		(&wire.Hello{Version: wire.Version, Image: "i", Worker: "w", Host: "h", PID: 1, System: "s", Go: "g",
-			Concurrency: 2, MaxItem: 1 << 20, Keepalive: time.Second, Functions: []string{"a", "b"}}).Append(nil),
+			Concurrency: 2, MaxItem: 1 << 20, Keepalive: time.Second, Functions: []string{"a", "b"}, Home: []string{"r", "w"}}).Append(nil),
 		{byte(wire.TypeHello), wire.Version + 1, 0xff},
 		calls, results,
 		wire.AppendPlace(nil, wire.TypeRelease, place),

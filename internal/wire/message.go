@@ -33,6 +33,7 @@ type Hello struct {
 	MaxItem     int64  // bytes; said by the caller
 	Keepalive   time.Duration
 	Functions   []string // keys, sorted; said by the worker. Calls name them by position.
+	Home        []string // of the worker, with the homes above it: said by the caller
 }
 
 // Append appends the message.
@@ -48,7 +49,7 @@ func (h *Hello) Append(dst []byte) []byte {
 	for _, f := range h.Functions {
 		dst = AppendText(dst, f)
 	}
-	return dst
+	return AppendPath(dst, h.Home)
 }
 
 // ParseHello reads what follows the type. Of another version it reads only
@@ -69,6 +70,7 @@ func ParseHello(r *Reader) (*Hello, error) {
 	for i := 0; i < n && r.Err() == nil; i++ {
 		h.Functions = append(h.Functions, r.Text())
 	}
+	h.Home = parsePath(r)
 	return h, r.End()
 }
 

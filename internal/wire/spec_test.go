@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"strings"
@@ -95,7 +96,7 @@ func TestSpec(t *testing.T) {
 	want := map[string][]byte{
 		"numbers": specNumbers(),
 		"hello-caller": (&wire.Hello{Version: 1, Worker: "local-1", System: "linux/amd64", Go: "go1.26", PID: 1234,
-			Concurrency: 1, MaxItem: 64 << 20, Keepalive: 10 * time.Second}).Append(nil),
+			Concurrency: 1, MaxItem: 64 << 20, Keepalive: 10 * time.Second, Home: []string{"r", "w"}}).Append(nil),
 		"hello-worker": (&wire.Hello{Version: 1, Image: "im", Worker: "local-1", Host: "h", System: "linux/amd64", Go: "go1.26",
 			PID: 1235, Functions: []string{"main.f(int) string"}}).Append(nil),
 		"calls":         specCalls(),
@@ -111,6 +112,7 @@ func TestSpec(t *testing.T) {
 		"fault": (&wire.Fault{Type: "err", Message: "boom", Stack: "g 1", Panic: true, Sentinels: []string{"io.EOF"},
 			Typed: []wire.Typed{{Name: "T", Data: []byte{0xa1, 0xf6}}}}).Append(nil),
 	}
+	maps.Copy(want, specStreams())
 	shown := examples(t)
 	for name, data := range shown {
 		if strings.HasPrefix(name, "frame-") {
@@ -141,7 +143,7 @@ func TestSpecKindsAndLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows := []string{"version 1\n", "at most 65,536 |"}
-	for k := wire.Message; k <= wire.Reset; k++ {
+	for k := wire.Message; k <= wire.Finish; k++ {
 		rows = append(rows, fmt.Sprintf("\n| %d | %v | ", k, k))
 	}
 	for _, row := range rows {

@@ -42,17 +42,19 @@ const (
 	Pong
 	GoAway // no new streams or calls, please; payload: the reason
 
-	Open     // opens the stream; payload: its purpose
-	Item     // the last or only part of an item
-	ItemPart // a part of an item that goes on
-	Credit   // uvarint: so many more bytes may be sent
-	End      // the sender sends no more items
-	Reset    // the stream is over in both directions; payload: the reason
+	Open      // opens the stream; uvarint: credit of the receiver; then the purpose
+	Item      // one whole item
+	ItemFirst // uvarint total, then the first bytes of an item of several frames
+	ItemNext  // the following bytes of that item
+	Credit    // uvarint: so many more bytes may be sent
+	End       // the sender sends no more items
+	Reset     // the stream is over in both directions; payload: the reason
+	Finish    // the same, as it should be; payload: the sender's last word
 	kinds
 )
 
 var kindNames = [kinds]string{"message", "bulk-first", "bulk-next", "ping", "pong", "go-away",
-	"open", "item", "item-part", "credit", "end", "reset"}
+	"open", "item", "item-first", "item-next", "credit", "end", "reset", "finish"}
 
 // String returns the name that SPEC.md uses.
 func (k Kind) String() string {

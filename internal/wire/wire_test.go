@@ -22,7 +22,7 @@ func number() *rapid.Generator[int] { return rapid.IntRange(0, math.MaxInt32) }
 
 func header() *rapid.Generator[wire.Header] {
 	return rapid.Custom(func(t *rapid.T) wire.Header {
-		h := wire.Header{Kind: wire.Kind(rapid.IntRange(int(wire.Message), int(wire.Reset)).Draw(t, "kind")),
+		h := wire.Header{Kind: wire.Kind(rapid.IntRange(int(wire.Message), int(wire.Finish)).Draw(t, "kind")),
 			Length: rapid.IntRange(0, wire.MaxFrame).Draw(t, "length")}
 		if h.Kind >= wire.Open {
 			h.Stream = rapid.Uint64Range(1, 1<<60-1).Draw(t, "stream")
@@ -117,7 +117,7 @@ func TestHeaderRoundTrip(t *testing.T) {
 func TestHeadersThatAreRefused(t *testing.T) {
 	long := strings.Repeat("\xff", 10)
 	for name, data := range map[string]string{
-		"unknown kind 12":         "\x0c\x00",
+		"unknown kind 14":         "\x0e\x00",
 		"unknown kind 15":         "\x0f\x00",
 		"frame over the limit":    "\x00\x81\x80\x04",
 		"length of 63 bits":       "\x00\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
@@ -140,15 +140,15 @@ func TestKindNames(t *testing.T) {
 	if got := wire.GoAway.String(); got != "go-away" {
 		t.Errorf("GoAway is %q", got)
 	}
-	if got := wire.Kind(13).String(); got != "kind(13)" {
-		t.Errorf("kind 13 is %q", got)
+	if got := wire.Kind(15).String(); got != "kind(15)" {
+		t.Errorf("kind 15 is %q", got)
 	}
 }
 
 func TestHelloRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := func(label string) string { return rapid.String().Draw(t, label) }
-		want := &wire.Hello{Version: wire.Version, Image: text("image"), Worker: text("worker"), Host: text("host"),
+		want := &wire.Hello{Version: wire.Version, Image: text("image"), Worker: text("worker"), Host: text("host"), Home: []string{text("root"), text("home")},
 			PID: number().Draw(t, "pid"), System: text("system"), Go: text("go"),
 			Concurrency: number().Draw(t, "concurrency"),
 			MaxItem:     rapid.Int64Range(0, math.MaxInt64).Draw(t, "max item"),
@@ -304,7 +304,8 @@ func TestMessagesThatAreRefused(t *testing.T) {
 		"nothing":                       "",
 		"hello without version":         "\x01",
 		"hello cut short":               "\x01\x01\x03ab",
-		"hello with a tail":             "\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+		"hello with a tail":             "\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+		"hello of more homes":           "\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x05",
 		"hello of more functions":       "\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x05",
 		"hello with a pid of 32 bits":   "\x01\x01\x00\x00\x00\x00\x00\x80\x80\x80\x80\x10\x00\x00\x00\x00",
 		"empty chunk":                   "\x02\x01\x00",

@@ -1,0 +1,172 @@
+package mux
+
+import (
+	"context"
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+
+	"github.com/afar-go/afar/internal/wire"
+)
+
+// incoming is the direction of a stream from the peer.
+type incoming struct {
+	turn    turn         // whoever takes items has it, from Take to Release
+	batch   batch        // of whoever has the turn
+	owed    atomic.Int64 // of held: taken, credit not sent yet
+	dropped atomic.Bool  // what has arrived does not count any more
+
+	tag    []byte // of the frames of whole items, in space
+	space  [10]byte
+	parcel parcel // of the reader: an item in several frames, of which some has come
+
+	mu       sync.Mutex
+	fresh    batch         // items that nobody has gone through
+	arrived  chan struct{} // one token: fresh or err changed, while somebody waits
+	waiting  bool          // somebody waits for an item
+	due      bool          // and will be woken soon
+	err      error         // why nothing more will come
+	received uint64        // items
+	held     int           // charged for what has come, and not given back as credit
+	part     int           // of held: for parcel
+	withheld int           // of held: not given before Grant
+	parted   bool          // the parcel counts in Session.parcels
+
+	// What StreamOptions are, and what becomes of them.
+	item     func([]byte, bool)
+	over     func(error)
+	handling bool // item runs
+	told     bool // over was called, or is about to be
+}
+
+// Recv returns the next item, which the caller owns. After the far side's End it
+// returns io.EOF, and otherwise why the stream or the link ended, which is never
+// io.EOF.
+func (st *Stream) Recv(ctx context.Context) ([]byte, error) {
+	item, owned, err := st.Take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !owned {
+		item = append(make([]byte, 0, len(item)), item...)
+	}
+	st.Release()
+	return item, nil
+}
+
+// Take is Recv without a copy: unless owned is true, the item is valid until
+// Release only. Release must follow each successful Take; other receivers wait
+// meanwhile. An owned item that the caller does not keep may be given to Free.
+func (st *Stream) Take(ctx context.Context) (item []byte, owned bool, err error) {
+	in := &st.in
+	if err := in.turn.acquire(ctx); err != nil {
+		return nil, false, err
+	}
+	for in.batch.empty() || in.dropped.Load() {
+		if err := st.more(ctx); err != nil {
+			in.turn.release()
+			return nil, false, err
+		}
+	}
+	item, owned, charge := in.batch.next(len(in.tag))
+	if in.owed.Add(int64(charge)) >= int64(st.session.config.Window/2) {
+		in.mu.Lock()
+		st.giveBack()
+		in.mu.Unlock()
+	}
+	return item, owned, nil
+}
+
+// Release ends the use of what Take gave.
+func (st *Stream) Release() { st.in.turn.release() }
+
+// more waits for items and makes them the batch. Its caller has the turn.
+func (st *Stream) more(ctx context.Context) error {
+	in := &st.in
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.batch.reset(!in.fresh.empty())
+	for in.fresh.empty() {
+		if in.err != nil {
+			return in.err
+		}
+		if in.arrived == nil {
+			in.arrived = make(chan struct{}, 1)
+		}
+		// An item larger than the window needs credit before it is whole; only a
+		// reader that waits for it may cause that.
+		in.waiting = true
+		st.giveBack()
+		in.mu.Unlock()
+		var err error
+		select {
+		case <-in.arrived:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		in.mu.Lock()
+		in.waiting = false
+		if err != nil && in.fresh.empty() {
+			return err
+		}
+	}
+	in.batch, in.fresh = in.fresh, in.batch
+	return nil
+}
+
+// wake wakes who waits for an item; in.mu is held.
+func (in *incoming) wake() {
+	if in.waiting {
+		in.waiting = false
+		select {
+		case in.arrived <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Grant lets the peer send a whole window on a stream that was opened with less
+// Credit. It is idempotent.
+func (st *Stream) Grant() {
+	in := &st.in
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if n := in.withheld; n > 0 {
+		in.withheld = 0
+		owed := in.owed.Swap(0)
+		st.sendCredit(n + int(owed))
+		st.giveBack() // for an unfinished item that somebody waits for
+	}
+}
+
+// giveBack returns credit for what was taken, and for an unfinished item that
+// somebody waits for. Small amounts are saved up. in.mu is held.
+func (st *Stream) giveBack() {
+	in := &st.in
+	owed := in.owed.Load()
+	grant := int(owed)
+	early := in.fresh.empty() && (in.waiting || in.item != nil)
+	if early {
+		grant += in.part
+	}
+	if grant < st.session.config.Window/2 || in.withheld > 0 {
+		return
+	}
+	if early {
+		in.part = 0
+	}
+	in.owed.Add(-owed)
+	st.sendCredit(grant)
+}
+
+// sendCredit gives n bytes of held back; in.mu is held.
+func (st *Stream) sendCredit(n int) {
+	st.in.held -= n
+	if st.in.err != nil {
+		return // there is nobody who would need it
+	}
+	var buf [binary.MaxVarintLen64]byte
+	payload := binary.AppendUvarint(buf[:0], uint64(n))
+	st.session.postFrame(wire.Header{Stream: st.id, Kind: wire.Credit, Length: len(payload)}, payload)
+	st.session.Kick()
+}
