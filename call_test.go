@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -273,4 +274,45 @@ func TestMapOfATouchyInput(t *testing.T) {
 		got = append(got, n)
 	}
 	t.Error("no panic")
+}
+
+// counting is a pool with a Run of its own, as people wrap one.
+type counting struct {
+	*afar.Pool
+	calls atomic.Int64
+}
+
+func (c *counting) Run(ctx context.Context, call *afar.Call) (*afar.Reply, error) {
+	c.calls.Add(1)
+	return c.Pool.Run(ctx, call)
+}
+
+// byValue has its Run on the value.
+type byValue struct {
+	*afar.Pool
+	calls *atomic.Int64
+}
+
+func (v byValue) Run(ctx context.Context, call *afar.Call) (*afar.Reply, error) {
+	v.calls.Add(1)
+	return v.Pool.Run(ctx, call)
+}
+
+// embedding has none: it is the pool.
+type embedding struct{ *afar.Pool }
+
+// TestEmbeddedRunners: a Run of a Runner's own is never passed by.
+func TestEmbeddedRunners(t *testing.T) {
+	ctx := within(t)
+	pool := open(t, "inproc:1")
+	var values atomic.Int64
+	c := &counting{Pool: pool}
+	for i, r := range []afar.Runner{c, byValue{pool, &values}, &byValue{pool, &values}, embedding{pool}, &embedding{pool}, afar.With(c, afar.Policy{MaxAttempts: 1})} {
+		if n, err := square.On(r)(ctx, 3); n != 9 || err != nil {
+			t.Errorf("runner %d gave %d, %v", i, n, err)
+		}
+	}
+	if c.calls.Load() != 2 || values.Load() != 2 {
+		t.Errorf("their own Run was called %d and %d times, want 2 and 2", c.calls.Load(), values.Load())
+	}
 }

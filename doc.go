@@ -1,5 +1,6 @@
 // Package afar runs parts of a Go program in other processes, with nothing to
-// install over there: a worker is this same program.
+// install over there: a worker is this same program. A part is a function
+// (Func), a routine that talks over a channel (Routine), or an object (Class).
 //
 //	var square = afar.Func(squareOf)
 //
@@ -19,7 +20,11 @@
 // A worker is a process that runs the program's functions; a gateway is the
 // caller's handle on one; a pool is several gateways that share calls; a target
 // is the string that says how to reach workers. A Runner is anything that can
-// carry a call: Pool, Gateway, what With and Caller return.
+// carry a call: Pool, Gateway, what With and Caller return. A routine is remote
+// code with a conversation; a channel is the typed flow of items in both
+// directions over which it talks; an object is a value that lives in a worker.
+// A handle is a value that names a channel's end or an object, and can be sent to
+// where it is wanted: Ref makes it, Bind uses it.
 //
 // # Targets
 //
@@ -42,6 +47,12 @@
 // A timeout means stopped: the function's context is canceled, and when that is
 // not enough its process group is killed and replaced. So does leaving a Map,
 // and the end of a call's context.
+//
+// Channels are bounded: what one side has sent and the other has not received is
+// at most 1 MiB, and beyond that Send waits. Routines and objects are not tried
+// again when their worker is lost: their next use says so, with the reason. They
+// take no slots from calls, but a worker that is killed because of a call takes
+// them with it.
 //
 // State in package variables is per worker process, and is gone when the worker
 // is replaced.

@@ -1,7 +1,6 @@
 package afar
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/afar-go/afar/internal/dispatch"
@@ -15,7 +14,7 @@ var (
 	// ErrTimeout.
 	ErrTimeout = dispatch.ErrTimeout
 	// ErrWorkerLost is what every *WorkerLostError is.
-	ErrWorkerLost = errors.New("afar: worker lost")
+	ErrWorkerLost = peer.ErrWorkerLost
 	// ErrUnknownFunction means that the worker does not have the function.
 	ErrUnknownFunction = dispatch.ErrUnknownFunction
 	// ErrTooLarge means that an input or an output is over Config.MaxItem.

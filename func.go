@@ -37,14 +37,38 @@ func Func[In, Out any](f func(context.Context, In) (Out, error)) *Function[In, O
 		panic("afar: Func(nil)")
 	}
 	pc := reflect.ValueOf(f).Pointer()
+	return register("Func", topLevel("Func", pc, "Use a top-level function, or NamedFunc with a name of its own"), pc, f)
+}
+
+// topLevel returns the name of the function at pc. It panics when that is not
+// one that the program gave, with advice.
+func topLevel(how string, pc uintptr, advice string) string {
 	at := runtime.FuncForPC(pc)
-	name := at.Name()
-	if anonymous(name) {
+	if anonymous(at.Name()) {
 		file, line := at.FileLine(pc)
-		panic(fmt.Sprintf("afar: Func: %s (%s:%d) is not a top-level function: its name changes when the file is edited. "+
-			"Use a top-level function, or NamedFunc with a name of its own", name, file, line))
+		panic(fmt.Sprintf("afar: %s: %s (%s:%d) is not a top-level function: its name changes when the file is edited. %s",
+			how, at.Name(), file, line, advice))
 	}
-	return register("Func", name, pc, f)
+	return at.Name()
+}
+
+// mustTravel returns the codec of T, or panics and says what of a function
+// cannot travel.
+func mustTravel[T any](how, what, name string) *codec.Codec[T] {
+	c, err := codec.For[T]()
+	if err != nil {
+		panic(fmt.Sprintf("afar: %s: %s %s: %v", how, what, name, err))
+	}
+	return c
+}
+
+// add registers a function, or panics when its name is taken.
+func add(how string, f *registry.Function) *registry.Function {
+	added := registry.Add(f)
+	if added.PC != f.PC {
+		panic(fmt.Sprintf("afar: %s: the name %s is taken by another function of the same types", how, f.Name))
+	}
+	return added
 }
 
 // NamedFunc registers a function under a name: for closures and method values,
@@ -63,15 +87,8 @@ func NamedFunc[In, Out any](name string, f func(context.Context, In) (Out, error
 }
 
 func register[In, Out any](how, name string, pc uintptr, f func(context.Context, In) (Out, error)) *Function[In, Out] {
-	in, err := codec.For[In]()
-	if err != nil {
-		panic(fmt.Sprintf("afar: %s: the input of %s: %v", how, name, err))
-	}
-	out, err := codec.For[Out]()
-	if err != nil {
-		panic(fmt.Sprintf("afar: %s: the output of %s: %v", how, name, err))
-	}
-	added := registry.Add(&registry.Function{
+	in, out := mustTravel[In](how, "the input of", name), mustTravel[Out](how, "the output of", name)
+	added := add(how, &registry.Function{
 		Name: name, PC: pc,
 		In: codec.TypeName(reflect.TypeFor[In]()), Out: codec.TypeName(reflect.TypeFor[Out]()),
 		Invoke: func(ctx context.Context, input, dst []byte) ([]byte, error) {
@@ -89,9 +106,6 @@ func register[In, Out any](how, name string, pc uintptr, f func(context.Context,
 			return dst, nil
 		},
 	})
-	if added.PC != pc {
-		panic(fmt.Sprintf("afar: %s: the name %s is taken by another function of the same types", how, name))
-	}
 	return &Function[In, Out]{f: added, in: in, out: out}
 }
 
@@ -106,8 +120,11 @@ func anonymous(name string) bool {
 		rest := name[i:]
 		name = name[:i] + rest[strings.LastIndexByte(rest, ']')+1:]
 	}
-	parts := strings.Split(name, ".")
-	return len(parts) > 2
+	if before, rest, ok := strings.Cut(name, ".("); ok { // a method's receiver
+		_, after, _ := strings.Cut(rest, ")")
+		name = before + after
+	}
+	return strings.Count(name, ".") > 1
 }
 
 // Name returns the function's name.

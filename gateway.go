@@ -6,15 +6,15 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/afar-go/afar/internal/conversation"
 	"github.com/afar-go/afar/internal/dispatch"
 	"github.com/afar-go/afar/internal/launch"
+	"github.com/afar-go/afar/internal/mux"
 	"github.com/afar-go/afar/internal/peer"
-	"github.com/afar-go/afar/internal/registry"
 	"github.com/afar-go/afar/internal/wire"
 )
 
@@ -36,6 +36,9 @@ type Gateway struct {
 	ended    int // calls, in the workers before this one
 	failed   int
 	closing  bool
+	draining bool // no more conversations
+	book     conversation.Book
+	changed  chan struct{} // closed and replaced when now, err or closing changed
 	stop     chan struct{} // closed when no worker is wanted any more
 	idle     chan struct{} // closed when no worker and no goroutine is left; nil before open
 }
@@ -46,11 +49,15 @@ type incarnation struct {
 	conn    *peer.Conn
 	lane    *dispatch.Lane
 	hello   *wire.Hello
+	home    []string       // its path
+	index   map[string]int // positions of its functions
 	started time.Time
 	lost    chan struct{} // closed when the link has ended
 	reason  error         // why
 	killed  atomic.Bool   // by Kill
 	over    chan struct{} // closed when nobody needs the worker any more
+	known   chan struct{} // closed when loss is set
+	loss    dispatch.Lost // how the worker ended
 }
 
 // States of a worker in GatewayStatus.
@@ -65,7 +72,7 @@ const (
 
 func newGateway(p *Pool, t *target, id string, env []string) *Gateway {
 	return &Gateway{pool: p, target: t, id: id, env: env, seat: &dispatch.Seat{Name: id, Order: len(p.gateways)},
-		state: StateStarting, stop: make(chan struct{})}
+		state: StateStarting, changed: make(chan struct{}), stop: make(chan struct{})}
 }
 
 // ID returns the worker's id; it stays when the worker is replaced.
@@ -95,6 +102,7 @@ func (g *Gateway) open(ctx context.Context) error {
 		return ErrClosed
 	}
 	g.now, g.state = in, StateIdle
+	g.signal()
 	g.idle = make(chan struct{})
 	g.mu.Unlock()
 	g.join(in)
@@ -108,7 +116,7 @@ func (g *Gateway) join(in *incarnation) {
 		Seat: g.seat, Name: g.id, Slots: max(1, g.pool.config.Concurrency), Functions: in.hello.Functions,
 		Kill: func() { _ = in.worker.Kill() },
 		Log: func(worker string, c *dispatch.Call, r *peer.Record) {
-			handle(g.pool.config.handler(), worker, c, r)
+			emit(g.pool.config.handler(), worker, "", c, r)
 		},
 	})
 }
@@ -118,7 +126,8 @@ func (g *Gateway) start(ctx context.Context) (*incarnation, error) {
 	c := &g.pool.config
 	ctx, cancel := context.WithTimeoutCause(ctx, c.StartTimeout, fmt.Errorf("no hello within %v: is afar.Main() the first line of main?", c.StartTimeout))
 	defer cancel()
-	in := &incarnation{started: time.Now(), lost: make(chan struct{}), over: make(chan struct{}), lane: g.pool.dispatch.Prepare()}
+	in := &incarnation{started: time.Now(), home: g.pool.home.Below(), lane: g.pool.dispatch.Prepare(),
+		lost: make(chan struct{}), over: make(chan struct{}), known: make(chan struct{})}
 	spec := launch.Spec{ID: g.id, Dir: g.target.dir, Env: g.env, Nice: g.target.nice,
 		Output: func(line []byte) { g.pool.out.print(g.id, line) }}
 	if g.target.process {
@@ -132,8 +141,8 @@ func (g *Gateway) start(ctx context.Context) (*incarnation, error) {
 	}
 	in.conn = peer.Dial(g.pool.wrap(g.id, in.worker.Link()), peer.Config{
 		Hello: wire.Hello{Worker: g.id, PID: os.Getpid(), Concurrency: max(1, c.Concurrency),
-			MaxItem: c.MaxItem, Keepalive: c.Keepalive},
-		Initiator: true, Caller: in.lane, Callee: in.lane, Notes: in.lane.Note,
+			MaxItem: c.MaxItem, Keepalive: c.Keepalive, Home: in.home},
+		Initiator: true, Caller: in.lane, Callee: in.lane, Notes: in.lane.Note, Stream: conversation.Passage(g.pool.home.From(in.why)),
 		Closed: func(err error) {
 			in.lane.Down()
 			in.reason = err
@@ -143,7 +152,7 @@ func (g *Gateway) start(ctx context.Context) (*incarnation, error) {
 	in.conn.Start()
 	hello, err := in.conn.Hello(ctx)
 	if err == nil {
-		in.hello = hello
+		in.greet(hello)
 		err = g.compare(hello)
 	}
 	if err != nil {
@@ -154,38 +163,30 @@ func (g *Gateway) start(ctx context.Context) (*incarnation, error) {
 		}
 		return nil, fmt.Errorf("afar: target %q: worker %s: %w", g.target.text, g.id, err)
 	}
+	g.pool.home.From(in.why).Join(in.home, in.conn)
 	return in, nil
 }
 
-// inprocImage stands for the image of workers that have none of their own.
-const inprocImage = "in-process"
-
-// compare refuses a worker that is not this program.
-func (g *Gateway) compare(h *wire.Hello) error {
-	if g.target.process {
-		mine, err := imageFor(h.Image)
-		if err != nil {
-			return err
-		}
-		if mine != h.Image {
-			return fmt.Errorf("another program: image %s here, %s there", mine, h.Image)
-		}
+func (in *incarnation) greet(h *wire.Hello) {
+	in.hello = h
+	in.index = make(map[string]int, len(h.Functions))
+	for i, key := range h.Functions {
+		in.index[key] = i
 	}
-	var keys []string
-	for _, f := range registry.Functions() {
-		if !f.Late || !g.target.process {
-			keys = append(keys, f.Key())
-		}
-	}
-	if slices.Equal(keys, h.Functions) || !g.target.process {
-		return nil
-	}
-	return fmt.Errorf("other functions: only here: %s; only there: %s",
-		registry.Describe(without(keys, h.Functions)), registry.Describe(without(h.Functions, keys)))
 }
 
-func without(all, some []string) []string {
-	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return slices.Contains(some, s) })
+// why says how the worker has ended, if its link has, which may have to be waited
+// for: for those who hold handles on what is there, or come from there.
+func (in *incarnation) why(err error) error {
+	switch end := in.conn.Session().Err(); {
+	case end == nil:
+		return err
+	case errors.Is(end, mux.ErrClosed):
+		return fmt.Errorf("%w: the worker's gateway", ErrClosed)
+	}
+	<-in.known
+	loss := in.loss
+	return publicError("", "", &loss)
 }
 
 // ownExit is how long a worker whose link has ended may take to end by itself,
@@ -218,13 +219,16 @@ func (g *Gateway) discard(in *incarnation) dispatch.Lost {
 	if !errors.Is(in.reason, io.EOF) && !errors.Is(in.reason, ErrClosed) {
 		lost.Reason = in.reason.Error()
 	}
+	g.pool.home.Leave(in.home)
+	in.loss = lost
+	close(in.known)
 	return lost
 }
 
 // supervise replaces the gateway's worker whenever it is lost.
 func (g *Gateway) supervise(in *incarnation) {
 	defer close(g.idle)
-	var loop crashLoop
+	var loop dispatch.CrashLoop
 	for {
 		select {
 		case <-in.lost:
@@ -251,7 +255,7 @@ func (g *Gateway) supervise(in *incarnation) {
 		}
 		g.pool.log.Warn("afar: worker lost", "worker", g.id, "pid", lost.PID, "cause", lost.Cause())
 		if state.Killed == "" && !in.killed.Load() {
-			loop.died(state, lost, time.Since(in.started))
+			loop.Died(state, lost, time.Since(in.started), publicError("", "", &lost))
 		}
 		if in = g.replace(&loop); in == nil {
 			return
@@ -262,13 +266,13 @@ func (g *Gateway) supervise(in *incarnation) {
 // replace starts another worker, after a pause that grows while workers die
 // without having ended a call. It returns nil when the gateway is closed or
 // has given up.
-func (g *Gateway) replace(loop *crashLoop) *incarnation {
+func (g *Gateway) replace(loop *dispatch.CrashLoop) *incarnation {
 	for {
-		if err := loop.err(g.id); err != nil {
+		if err := loop.Err(g.id); err != nil {
 			g.give(err)
 			return nil
 		}
-		timer := time.NewTimer(loop.pause())
+		timer := time.NewTimer(loop.Pause())
 		select {
 		case <-timer.C:
 		case <-g.stop:
@@ -277,7 +281,7 @@ func (g *Gateway) replace(loop *crashLoop) *incarnation {
 		}
 		in, err := g.restart()
 		if err != nil {
-			loop.failed(err)
+			loop.Failed(err)
 			continue
 		}
 		g.mu.Lock()
@@ -288,6 +292,7 @@ func (g *Gateway) replace(loop *crashLoop) *incarnation {
 		}
 		g.restarts++
 		g.now, g.state = in, StateIdle
+		g.signal()
 		g.mu.Unlock()
 		g.join(in)
 		return in
@@ -317,10 +322,40 @@ func (g *Gateway) give(err error) {
 		if g.closing {
 			g.state = StateClosed
 		}
+		g.signal()
 	}
 	g.mu.Unlock()
 	g.pool.dispatch.FailSeat(g.seat, err)
 	g.pool.gaveUp(err)
+}
+
+// signal wakes those who wait for a worker; g.mu is held.
+func (g *Gateway) signal() {
+	close(g.changed)
+	g.changed = make(chan struct{})
+}
+
+// worker waits for the gateway's worker, for as long as ctx lasts.
+func (g *Gateway) worker(ctx context.Context) (*incarnation, error) {
+	for {
+		g.mu.Lock()
+		in, err, changed := g.now, g.err, g.changed
+		if g.draining && err == nil {
+			err = ErrClosed
+		}
+		g.mu.Unlock()
+		if err != nil {
+			return nil, err
+		}
+		if in != nil && in.conn.Session().Err() == nil {
+			return in, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, dispatch.CtxError(ctx)
+		}
+	}
 }
 
 func (g *Gateway) over() bool {
@@ -338,6 +373,7 @@ func (g *Gateway) end(err error) {
 		if g.err == nil {
 			g.err = err
 		}
+		g.signal()
 		close(g.stop)
 	}
 	idle := g.idle
@@ -345,6 +381,7 @@ func (g *Gateway) end(err error) {
 	if idle != nil {
 		<-idle
 	}
+	g.book.End()
 	g.pool.dispatch.FailSeat(g.seat, err)
 }
 
@@ -372,22 +409,33 @@ func (g *Gateway) Close() error {
 	return nil
 }
 
-// Shutdown drains the gateway: it takes no new calls, those in its worker end,
-// then it closes. When ctx ends first it closes at once. It is idempotent.
+// Shutdown drains the gateway: it takes no new calls and channels, those in its
+// worker end, then it closes; objects do not hold it up. When ctx ends first it
+// closes at once. It is idempotent.
 func (g *Gateway) Shutdown(ctx context.Context) error {
-	g.mu.Lock()
-	in := g.now
-	g.mu.Unlock()
+	in := g.drain()
 	var err error
 	g.pool.dispatch.FailSeat(g.seat, ErrClosed)
 	if in != nil {
 		select {
 		case <-in.lane.Retire():
+			err = g.book.Drain(ctx)
 		case <-ctx.Done():
-			err = fmt.Errorf("afar: shutdown of %s: %w", g.id, dispatch.CtxError(ctx))
+			err = dispatch.CtxError(ctx)
 		}
 	}
+	if err != nil {
+		err = fmt.Errorf("afar: shutdown of %s: %w", g.id, err)
+	}
 	return errors.Join(err, g.Close())
+}
+
+// drain has the gateway open no more conversations.
+func (g *Gateway) drain() *incarnation {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.draining = true
+	return g.now
 }
 
 // GatewayStatus is a snapshot of a worker.
@@ -407,9 +455,12 @@ type GatewayStatus struct {
 	Done     int      // calls that ended in the gateway's workers
 	Failed   int      // of them: with an error, or lost
 	Restarts int
-	RSS      int64 // bytes; 0 when not known, and of in-process workers
+	Channels []ChannelStatus // with routines in the worker, oldest first
+	Objects  []ObjectStatus  // in the worker, oldest first
+	RSS      int64           // bytes; 0 when not known, and of in-process workers
 	Uptime   time.Duration
 	Version  string // Go version
+	System   string // GOOS/GOARCH
 }
 
 // Status returns a snapshot.
@@ -425,7 +476,8 @@ func (g *Gateway) snapshot() GatewayStatus {
 		return s
 	}
 	l := in.lane.State()
-	s.Host, s.PID, s.Version = in.hello.Host, in.hello.PID, in.hello.Go
+	g.book.Range(s.talking)
+	s.Host, s.PID, s.Version, s.System = in.hello.Host, in.hello.PID, in.hello.Go, in.hello.System
 	s.Running, s.Attempt, s.Calls, s.Parked, s.Queued = l.Running, l.Attempt, l.Calls, l.Parked, l.Queued
 	s.Progress = [2]int64{l.Done, l.Total}
 	s.Done += l.Ended
@@ -436,56 +488,4 @@ func (g *Gateway) snapshot() GatewayStatus {
 		s.State = StateRunning
 	}
 	return s
-}
-
-// crashLoop notices workers that die one after the other without having ended
-// a single call.
-type crashLoop struct {
-	deaths int // in a row
-	weight int // of them
-	last   error
-}
-
-// A worker that dies without having begun a call counts callWeight times as
-// much as one that a call has killed: the call may be to blame for that, and is
-// told so.
-const (
-	callWeight = 6
-	maxWeight  = 30
-	// steady is how long a worker must have lived for its death not to be one of
-	// a row, unless a call has killed it.
-	steady = time.Second
-)
-
-func (c *crashLoop) died(s dispatch.State, lost dispatch.Lost, lived time.Duration) {
-	if s.Ended > 0 || s.Calls == 0 && lived >= steady {
-		*c = crashLoop{}
-	}
-	c.deaths++
-	c.last = publicError("", "", &lost)
-	if s.Calls > 0 || lost.Signal == "killed" && !lost.OutOfMemory {
-		c.weight++ // a call or somebody outside may be to blame
-	} else {
-		c.weight += callWeight
-	}
-}
-
-func (c *crashLoop) failed(err error) {
-	c.deaths++
-	c.weight += callWeight
-	c.last = err
-}
-
-func (c *crashLoop) pause() time.Duration {
-	if c.deaths < 2 {
-		return 0
-	}
-	return min(time.Second, 5*time.Millisecond<<min(c.deaths-2, 10))
-}
-
-func (c *crashLoop) err(id string) error {
-	if c.weight < maxWeight {
-		return nil
-	}
-	return fmt.Errorf("afar: crash loop: worker %s died %d times in a row without ending a call; the last time: %w", id, c.deaths, c.last)
 }

@@ -153,7 +153,7 @@ func (r *route) listen(s *dispatch.Spec, o options) {
 	case r.within != nil && h == nil:
 		s.LogLevel, s.NoLog = r.within.Info().LogLevel, r.within.Info().NoLog
 	case h != nil:
-		s.Log = func(worker string, c *dispatch.Call, rec *peer.Record) { handle(h, worker, c, rec) }
+		s.Log = func(worker string, c *dispatch.Call, rec *peer.Record) { emit(h, worker, "", c, rec) }
 		s.LogLevel, s.NoLog = lowestLevel(ctx, h)
 	case r.config != nil:
 		s.LogLevel, s.NoLog = lowestLevel(ctx, r.config.handler())
@@ -168,8 +168,9 @@ func (c *Config) handler() slog.Handler {
 	return slog.Default().Handler()
 }
 
-// handle gives a record that came over a link to a handler.
-func handle(h slog.Handler, worker string, c *dispatch.Call, rec *peer.Record) {
+// emit gives a record that came over a link to a handler: of a call, or of
+// what has a name.
+func emit(h slog.Handler, worker, name string, c *dispatch.Call, rec *peer.Record) {
 	ctx := context.Background()
 	if !h.Enabled(ctx, rec.Level) {
 		return
@@ -181,7 +182,9 @@ func handle(h slog.Handler, worker string, c *dispatch.Call, rec *peer.Record) {
 	out := slog.NewRecord(at, rec.Level, rec.Message, 0)
 	out.AddAttrs(rec.Attrs...)
 	out.AddAttrs(slog.String("worker", worker))
-	if c != nil {
+	if name != "" {
+		out.AddAttrs(slog.String("call", name))
+	} else if c != nil {
 		out.AddAttrs(slog.String("call", fmt.Sprintf("%s/%d", c.Spec.Name, c.ID)), slog.Int("attempt", c.Attempt()))
 	}
 	_ = h.Handle(ctx, out) // a handler's failure is its own affair

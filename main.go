@@ -4,8 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
+	"sync"
 
+	"github.com/afar-go/afar/internal/conversation"
 	"github.com/afar-go/afar/internal/dispatch"
+	"github.com/afar-go/afar/internal/handle"
 	"github.com/afar-go/afar/internal/launch"
 	"github.com/afar-go/afar/internal/peer"
 	"github.com/afar-go/afar/internal/registry"
@@ -45,6 +49,37 @@ func imageFor(callers string) (string, error) {
 	return launch.ImageHash()
 }
 
+// inprocImage stands for the image of workers that have none of their own.
+const inprocImage = "in-process"
+
+// compare refuses a worker that is not this program.
+func (g *Gateway) compare(h *wire.Hello) error {
+	if g.target.process {
+		mine, err := imageFor(h.Image)
+		if err != nil {
+			return err
+		}
+		if mine != h.Image {
+			return fmt.Errorf("another program: image %s here, %s there", mine, h.Image)
+		}
+	}
+	var keys []string
+	for _, f := range registry.Functions() {
+		if !f.Late || !g.target.process {
+			keys = append(keys, f.Key())
+		}
+	}
+	if slices.Equal(keys, h.Functions) || !g.target.process {
+		return nil
+	}
+	return fmt.Errorf("other functions: only here: %s; only there: %s",
+		registry.Describe(without(keys, h.Functions)), registry.Describe(without(h.Functions, keys)))
+}
+
+func without(all, some []string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return slices.Contains(some, s) })
+}
+
 // workerKey is where the context of every call in a worker holds the
 // dispatcher of the worker's own calls.
 type workerKey struct{}
@@ -60,13 +95,19 @@ func serve(link launch.Link, id, image string, stop <-chan struct{}) {
 	}
 	host, _ := os.Hostname()
 	back := dispatch.New()
-	x := peer.NewExecutor(context.WithValue(context.Background(), workerKey{}, back), functions)
+	home := handle.NewWorker(fmt.Sprintf("worker %s (pid %d on %s)", id, os.Getpid(), host))
+	base := context.WithValue(context.WithValue(context.Background(), workerKey{}, back), homeKey{}, home)
+	x := peer.NewExecutor(base, functions)
 	lane := back.Prepare()
+	hosts := conversation.NewHost(home)
 	conn := peer.Dial(link, peer.Config{
-		Hello:  wire.Hello{Image: image, Worker: id, Host: host, PID: os.Getpid(), Functions: keys},
-		Caller: lane,
-		Callee: x,
+		Hello:   wire.Hello{Image: image, Worker: id, Host: host, PID: os.Getpid(), Functions: keys},
+		Caller:  lane,
+		Callee:  x,
+		Greeted: hosts.Greeted,
+		Stream:  hosts.Stream,
 	})
+	hosts.Bind(x.Base(), conn, functions)
 	x.Bind(conn)
 	lane.Join(conn, dispatch.LaneConfig{Name: id, Slots: 1 << 20, Relay: true, Functions: keys})
 	conn.Start()
@@ -77,4 +118,21 @@ func serve(link launch.Link, id, image string, stop <-chan struct{}) {
 	}
 	back.Fail(ErrClosed)
 	lane.Lose(dispatch.Lost{})
+}
+
+// homeKey is where the context of everything that runs in a worker holds the
+// worker's home.
+type homeKey struct{}
+
+// rootHome is the home of a program that is not a worker.
+var rootHome = sync.OnceValue(func() *handle.Home {
+	host, _ := os.Hostname()
+	return handle.NewRoot(fmt.Sprintf("the program with pid %d on %s", os.Getpid(), host))
+})
+
+func homeOf(ctx context.Context) *handle.Home {
+	if home, ok := ctx.Value(homeKey{}).(*handle.Home); ok {
+		return home
+	}
+	return rootHome()
 }

@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"github.com/afar-go/afar/internal/dispatch"
+	"github.com/afar-go/afar/internal/handle"
 	"github.com/afar-go/afar/internal/launch"
 	"github.com/afar-go/afar/internal/registry"
 )
 
-// DefaultMaxItem is the largest input or output, in bytes, unless Config says
-// otherwise.
+// DefaultMaxItem is the largest input, output or item, in bytes, unless Config
+// says otherwise.
 const DefaultMaxItem = 64 << 20
 
 // Config shapes a pool. The zero value is useful.
@@ -38,7 +39,8 @@ type Config struct {
 	// Keepalive is the period of signs of life on every link; a peer that gives
 	// none for three is lost, which is known within four. 0 means 10 seconds.
 	Keepalive time.Duration
-	// MaxItem is the largest input or output, in bytes. 0 means DefaultMaxItem.
+	// MaxItem is the largest input, output or item of a channel, in bytes. 0 means
+	// DefaultMaxItem.
 	MaxItem int64
 	// StartTimeout is how long a worker may take to say hello. 0 means 10 seconds.
 	StartTimeout time.Duration
@@ -66,6 +68,9 @@ type Pool struct {
 	out      *printer
 	log      *slog.Logger
 	wrap     launch.Wrapper
+	home     *handle.Home // of the program, or of the worker that opened the pool
+
+	choosing sync.Mutex // held while a gateway is chosen for a conversation
 
 	once sync.Once
 	done chan struct{}
@@ -85,7 +90,8 @@ func (c Config) Open(ctx context.Context, targets ...string) (*Pool, error) {
 	if c.processes && !registry.Sealed() {
 		return nil, errors.New("afar: call afar.Main() first in main (or in TestMain) to use workers in processes")
 	}
-	p := &Pool{config: c, dispatch: dispatch.New(), done: make(chan struct{}), wrap: launch.WrapperOf(ctx)}
+	p := &Pool{config: c, dispatch: dispatch.New(), done: make(chan struct{}),
+		wrap: launch.WrapperOf(ctx), home: homeOf(ctx)}
 	p.log = slog.New(p.config.handler())
 	p.out = &printer{to: c.Stderr}
 	if c.Stderr == nil {
@@ -205,11 +211,20 @@ func (p *Pool) Status() PoolStatus {
 	return s
 }
 
-// Shutdown drains the pool: new calls get ErrClosed, those that were taken end,
-// then it closes. When ctx ends first, it closes at once and returns an error
-// that says how many calls were open. It is idempotent.
+// Shutdown drains the pool: new calls and channels get ErrClosed, those that were
+// taken end, then it closes; objects do not hold it up. When ctx ends first, it
+// closes at once and returns an error that says how many were open. It is
+// idempotent.
 func (p *Pool) Shutdown(ctx context.Context) error {
+	for _, g := range p.gateways {
+		g.drain()
+	}
 	err := p.dispatch.Drain(ctx)
+	for _, g := range p.gateways {
+		if err == nil {
+			err = g.book.Drain(ctx)
+		}
+	}
 	_ = p.Close()
 	if err != nil {
 		return fmt.Errorf("afar: shutdown: %w", err)

@@ -35,11 +35,21 @@ var table = []row{
 	{path: "internal/mux", layer: 1, duty: "many streams on one link: credit, keepalive, go-away"},
 	{path: "internal/registry", layer: 1, duty: "name and type to function, class, routine"},
 	{path: "internal/ship", layer: 1, duty: "the right image on the far side: hash, compress, cache, cross-build, upload once"},
+	{path: "internal/member", layer: 1, duty: "the members of a Go type by name: called, read and written"},
 	{path: "trust", layer: 1, duty: "keys, authorised keys, TLS configurations, signatures"},
 
-	{path: "internal/peer", layer: 2, duty: "both ends of a link: calls, cancel, objects, channel frames, remote errors, logs"},
+	{path: "internal/peer", layer: 2, duty: "both ends of a link: calls, cancel, remote errors, logs, how streams end"},
 	{path: "internal/dispatch", layer: 2, beside: []string{"internal/peer"},
 		duty: "places calls on links: queues, chunks, windows, retries, timeouts"},
+	{path: "internal/handle", layer: 2, beside: []string{"internal/peer"},
+		duty: "handles that travel: homes, and the way from one to the other"},
+	{path: "internal/channel", layer: 2, beside: []string{"internal/peer", "internal/handle"},
+		duty: "ends of channels in encoded form; runs routines"},
+	{path: "internal/object", layer: 2, beside: []string{"internal/peer", "internal/handle"},
+		duty: "objects in a worker, and the handles by which they are used"},
+	{path: "internal/conversation", layer: 2,
+		beside: []string{"internal/peer", "internal/dispatch", "internal/handle", "internal/channel", "internal/object"},
+		duty:   "a gateway's channels and objects: watched, counted, taken in at the worker"},
 
 	{path: "", layer: 3, duty: "what users import", exits: "Main never returns in a worker process"},
 
@@ -98,10 +108,12 @@ var tolerated = map[[2]string]string{
 // The house numbers: beyond them, code smells. One that must be passed is raised
 // here, in a commit that says why.
 const (
-	maxFileLines    = 500 // of any file in a library package
-	maxRootFiles    = 14  // the last three of the root package, without its tests
-	maxRootLines    = 2500
-	maxRootExported = 60
+	maxFileLines = 500 // of any file in a library package
+	maxRootFiles = 14  // the last three of the root package, without its tests
+	// Conversations and objects add three nouns (channel, routine, object) and
+	// what they are made with to what was 2,500 lines and 60 names.
+	maxRootLines    = 3800
+	maxRootExported = 64
 )
 
 // find returns the row of a package, nil if there is none.

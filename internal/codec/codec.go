@@ -54,6 +54,10 @@ type Codec[T any] struct {
 	// Set for the few plain types that need neither reflection nor the library.
 	appendPlain func(dst []byte, v T) []byte
 	decodePlain func(data []byte) (v T, ok bool)
+
+	// Set for []byte, which needs no copy either.
+	bytesOf func(T) []byte
+	ofBytes func([]byte) T
 }
 
 // For returns the codec of T. The error, if any, is an *Error that says which part of T cannot travel and why.
@@ -64,6 +68,7 @@ func For[T any]() (*Codec[T], error) {
 	}
 	c := &Codec[T]{shape: s}
 	c.appendPlain, c.decodePlain = plain[T]()
+	c.bytesOf, c.ofBytes = identity[T]()
 	return c, nil
 }
 

@@ -26,6 +26,7 @@ import (
 
 	"github.com/afar-go/afar/internal/mux"
 	"github.com/afar-go/afar/internal/peer"
+	"github.com/afar-go/afar/internal/registry"
 	"github.com/afar-go/afar/internal/wire"
 )
 
@@ -38,11 +39,11 @@ const (
 // Errors that calls end with besides the function's own, a *peer.Fault.
 var (
 	// ErrClosed ends calls of a dispatcher that was closed.
-	ErrClosed = errors.New("afar: closed")
+	ErrClosed = peer.ErrClosed
 	// ErrTimeout ends calls that ran longer than their Timeout.
 	ErrTimeout error = timeout{}
 	// ErrUnknownFunction ends calls of functions that the worker does not have.
-	ErrUnknownFunction = errors.New("afar: unknown function")
+	ErrUnknownFunction = registry.ErrUnknown
 )
 
 // Spec is what calls have in common. It is immutable once used, and used with

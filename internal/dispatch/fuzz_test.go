@@ -103,11 +103,11 @@ func (m *mutter) hear(x *mouth) {
 			m.raw.Post(msg, nil)
 			m.raw.Kick()
 		case op < 225:
-			if s, err := m.raw.Open([]byte("notes")[:min(5, int(x.byte()%8))]); err == nil {
+			if s, err := m.raw.Open([]byte{wire.PurposeNotes, 0}[:x.byte()%3], mux.StreamOptions{}); err == nil {
 				for range x.byte() % 4 {
-					item := append(wire.AppendPlace(nil, wire.Type(x.byte()%2), wire.Place{Chunk: uint64(x.byte() % 6), Index: x.index()}), x.bytes()...)
+					item := append(wire.AppendPlace(nil, wire.Type(x.byte()%4), wire.Place{Chunk: uint64(x.byte() % 6), Index: x.index()}), x.bytes()...)
 					ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-					_ = s.Send(ctx, item)
+					_ = s.Send(ctx, item, nil)
 					cancel()
 				}
 				if x.byte()%2 == 0 {

@@ -183,9 +183,12 @@ func (l *Lane) send(w *work, calls []*Call) {
 	l.promote()
 }
 
-func (c *Call) info(fn int) *wire.Info {
-	s := c.Spec
-	i := &wire.Info{Function: fn, Attempt: c.Attempt(), Depth: s.Depth, MaxAttempts: s.MaxAttempts,
+func (c *Call) info(fn int) *wire.Info { return c.Spec.Info(fn, c.Attempt()) }
+
+// Info says to a worker what calls of the function at a position in its list
+// have in common.
+func (s *Spec) Info(fn, attempt int) *wire.Info {
+	i := &wire.Info{Function: fn, Attempt: attempt, Depth: s.Depth, MaxAttempts: s.MaxAttempts,
 		Timeout: s.Timeout, Grace: s.Grace, LogLevel: s.LogLevel, NoLog: s.NoLog, Header: s.Header,
 		ParentChunk: s.Parent.Chunk, ParentIndex: s.Parent.Index}
 	if !s.Deadline.IsZero() {

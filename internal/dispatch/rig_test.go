@@ -237,7 +237,7 @@ func (w *fake) place(t wire.Type, chunk uint64, index int) {
 // say sends a log record of a call.
 func (w *fake) say(chunk uint64, index int, message string) {
 	if w.notes == nil {
-		s, err := w.raw.Open([]byte("notes"))
+		s, err := w.raw.Open([]byte{wire.PurposeNotes}, mux.StreamOptions{})
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -245,7 +245,7 @@ func (w *fake) say(chunk uint64, index int, message string) {
 	}
 	item := append(wire.AppendPlace(nil, 0, wire.Place{Chunk: chunk, Index: index}), 0, 0)
 	item = append(wire.AppendText(item, message), 0)
-	if err := w.notes.Send(context.Background(), item); err != nil {
+	if err := w.notes.Send(context.Background(), item, nil); err != nil {
 		w.t.Fatal(err)
 	}
 }

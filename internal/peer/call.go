@@ -14,10 +14,12 @@ import (
 	"github.com/afar-go/afar/internal/wire"
 )
 
-// Running is a call that a worker runs, and its context.
+// Running is a call that a worker runs, and its context; or a routine, or one
+// method of an object.
 type Running struct {
 	context.Context
-	chunk    *chunk
+	chunk    *chunk // nil of what came over a stream of its own:
+	stream   *streamed
 	index    int
 	info     *wire.Info
 	function *registry.Function
@@ -26,6 +28,21 @@ type Running struct {
 	slot     chan struct{} // closed when it has one again; nil unless it waits for that
 	logged   atomic.Uint64 // its last note
 	progress atomic.Pointer[progress]
+	watched  atomic.Pointer[watchers]
+}
+
+// streamed is where a routine or a method runs.
+type streamed struct {
+	conn            *Conn
+	name            string
+	stream, request uint64
+}
+
+// NewRunning returns a routine or a method that is about to run, for what came
+// over a stream of its own: it takes no slot. request tells the requests of one
+// stream apart. ctx must hold what calls find in theirs.
+func NewRunning(ctx context.Context, conn *Conn, name string, info *wire.Info, stream, request uint64) *Running {
+	return &Running{Context: ctx, info: info, stream: &streamed{conn, name, stream, request}}
 }
 
 type runningKey struct{}
@@ -47,14 +64,25 @@ func FromContext(ctx context.Context) *Running {
 // Info is what came with the call.
 func (r *Running) Info() *wire.Info { return r.info }
 
-// Place names the call to the far side.
-func (r *Running) Place() wire.Place { return wire.Place{Chunk: r.chunk.id, Index: r.index} }
+// Place names the call to the far side. Of what is not a call it names none.
+func (r *Running) Place() wire.Place {
+	if r.chunk == nil {
+		return wire.Place{}
+	}
+	return wire.Place{Chunk: r.chunk.id, Index: r.index}
+}
+
+// Streamed tells whether it is a routine or a method, whose context ends when it
+// returns, and says how. A call shares its context with others.
+func (r *Running) Streamed() bool { return r.stream != nil }
 
 // Conn is the link that the call came from.
-func (r *Running) Conn() *Conn { return r.chunk.x.conn }
-
-// Function is the name of the function that runs.
-func (r *Running) Function() string { return r.function.Name }
+func (r *Running) Conn() *Conn {
+	if r.chunk == nil {
+		return r.stream.conn
+	}
+	return r.chunk.x.conn
+}
 
 var errTimeout = fmt.Errorf("timeout of the call: %w", context.DeadlineExceeded)
 
@@ -69,6 +97,7 @@ func (r *Running) run(input []byte) (status byte, payload []byte) {
 	}
 	ch := r.chunk
 	out, err := r.invoke(input, ch.buf[:0])
+	r.ended(err)
 	if cap(out) > cap(ch.buf) && cap(out) <= MaxChunk {
 		ch.buf = out
 	}
@@ -82,18 +111,19 @@ func (r *Running) run(input []byte) (status byte, payload []byte) {
 		err = &TooLargeError{What: "output of " + r.function.Name, Size: int64(len(out)), Limit: limit}
 	}
 	if err != nil {
-		return status | wire.StatusFailed, asFault(err).Append(nil)
+		return status | wire.StatusFailed, FaultOf(err).Append(nil)
 	}
 	return status, out
 }
 
-// panicError carries a panic from invoke to run.
+// panicError carries a panic out of Guard.
 type panicError struct{ fault *wire.Fault }
 
 func (p *panicError) Error() string { return p.fault.Message }
 
-// asFault encodes the error of a function, whose methods are not trusted.
-func asFault(err error) (f *wire.Fault) {
+// FaultOf encodes the error of a function, whose methods are not trusted, or
+// one of Guard's.
+func FaultOf(err error) (f *wire.Fault) {
 	if p, ok := err.(*panicError); ok {
 		return p.fault
 	}
@@ -114,6 +144,24 @@ func (r *Running) invoke(input, dst []byte) (out []byte, err error) {
 	return r.function.Invoke(r, input, dst)
 }
 
+// Guard calls f, which is the user's, and makes a panic, or the end of its
+// goroutine, an error for FaultOf. It calls done with it in any case: when f
+// ends the goroutine, Guard does not return.
+func Guard(f func() error, done func(error)) {
+	err := error(&panicError{goexitFault()})
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{panicFault(v)}
+		}
+		done(err)
+	}()
+	err = f()
+}
+
+func goexitFault() *wire.Fault {
+	return &wire.Fault{Type: "runtime.Goexit", Panic: true, Message: "the function ended its goroutine (runtime.Goexit)"}
+}
+
 // maxStack bounds the stack of a panic that travels.
 const maxStack = 32 << 10
 
@@ -124,7 +172,7 @@ func panicFault(v any) *wire.Fault {
 	}
 	f := &wire.Fault{}
 	if err, ok := v.(error); ok {
-		f = asFault(err)
+		f = FaultOf(err)
 	} else {
 		f.Message = cutText(sprint(v), maxMessage)
 	}
@@ -152,7 +200,11 @@ func typeOf(v any) string {
 // of its chunk is handed back, and reading goes on elsewhere if the call runs in
 // the reader. Unpark must follow.
 func (r *Running) Park() {
-	ch, x := r.chunk, r.chunk.x
+	ch := r.chunk
+	if ch == nil {
+		return
+	}
+	x := ch.x
 	x.mu.Lock()
 	if r.waits++; r.waits > 1 || x.leave(r) || !ch.park(r) {
 		x.mu.Unlock()
@@ -165,6 +217,18 @@ func (r *Running) Park() {
 	x.conn.session.Sync()
 	if next != nil {
 		go x.runAside(next)
+	}
+}
+
+// Yield lets the link be read elsewhere if the call runs in its reader: the call
+// is about to wait for something that comes over the link.
+func (r *Running) Yield() {
+	if ch := r.chunk; ch != nil {
+		ch.mu.Lock()
+		defer ch.mu.Unlock()
+		if ch.call == r {
+			ch.handOff()
+		}
 	}
 }
 
@@ -188,6 +252,9 @@ func (ch *chunk) park(r *Running) bool {
 // still waits for a call of its own. A call that was canceled goes on without
 // one: it is to end, and must not wait for others to do so first.
 func (r *Running) Unpark() {
+	if r.chunk == nil {
+		return
+	}
 	x := r.chunk.x
 	x.mu.Lock()
 	r.waits--

@@ -51,8 +51,9 @@ type Callee interface {
 // caller.
 type Note struct {
 	wire.Place
-	Record      *Record // or nil:
-	Done, Total int64
+	Stream, Request uint64  // when Stream is not 0: it is of what runs there
+	Record          *Record // or nil:
+	Done, Total     int64
 }
 
 // Config shapes an end of a link.
@@ -63,7 +64,19 @@ type Config struct {
 	Callee    Callee
 	Notes     func(Note) // called by one goroutine; may block, which holds up the far side's logs only
 	Closed    func(error)
+
+	// Stream takes a stream that the far side has opened for anything but notes;
+	// purpose's first byte is read. The link's reader calls it, so it must not
+	// block. An error refuses the stream. nil refuses all.
+	Stream func(s *mux.Stream, purpose byte, rest *wire.Reader) error
+	// Greeted, if set, is called with the far side's hello before anything else
+	// that it says; it must not block.
+	Greeted func(*wire.Hello)
 }
+
+// MaxStreams is how many streams the far side may have open at a time: channels,
+// objects and handles.
+const MaxStreams = 10_000
 
 // Conn is one end of a link. Its methods may be used concurrently.
 type Conn struct {
@@ -85,7 +98,7 @@ func Dial(link io.ReadWriteCloser, c Config) *Conn {
 	if c.Caller != nil {
 		conn.SetCaller(c.Caller)
 	}
-	mc := mux.Config{Initiator: c.Initiator, Keepalive: c.Hello.Keepalive, MaxStreams: 8}
+	mc := mux.Config{Initiator: c.Initiator, Keepalive: c.Hello.Keepalive, MaxStreams: MaxStreams}
 	if c.Hello.MaxItem > 0 {
 		mc.MaxMessage = c.Hello.MaxItem + messageSlack
 	}
@@ -327,6 +340,9 @@ func (c *Conn) greet(r *wire.Reader) error {
 	if x, ok := c.config.Callee.(*Executor); ok && c.helloErr == nil {
 		x.greet(h)
 	}
+	if c.config.Greeted != nil && c.helloErr == nil {
+		c.config.Greeted(h)
+	}
 	close(c.hello)
 	return c.helloErr
 }
@@ -339,12 +355,24 @@ func (h *handler) Idle() {
 }
 
 func (h *handler) Stream(s *mux.Stream) {
-	if string(s.Purpose()) != notesPurpose || h.config.Notes == nil || !h.notes.begin() {
-		s.Reset(fmt.Sprintf("no use for a stream for %q", s.Purpose()))
-		return
+	if err := (*Conn)(h).accept(s); err != nil {
+		s.Reset(err.Error())
 	}
-	h.reading.Add(1) // the session's reader runs us, so Wait comes later
-	go (*Conn)(h).readNotes(s)
+}
+
+func (c *Conn) accept(s *mux.Stream) error {
+	r := wire.NewReader(s.Purpose())
+	purpose := r.Byte()
+	switch {
+	case r.Err() != nil || c.theirs == nil || c.helloErr != nil:
+	case purpose != wire.PurposeNotes && c.config.Stream != nil:
+		return c.config.Stream(s, purpose, r)
+	case purpose == wire.PurposeNotes && c.config.Notes != nil && c.notes.begin():
+		c.reading.Add(1) // the session's reader runs us, so Wait comes later
+		go c.readNotes(s)
+		return nil
+	}
+	return fmt.Errorf("no use for a stream for %q", s.Purpose())
 }
 
 func (h *handler) GoAway(string) {}

@@ -114,14 +114,14 @@ func TestOneStreamOfNotes(t *testing.T) {
 		l.conn = conn
 		r.post(hello(wire.Hello{Version: wire.Version}))
 		open := func(purpose string) *mux.Stream {
-			s, err := r.raw.Open([]byte(purpose))
+			s, err := r.raw.Open([]byte(purpose), mux.StreamOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			return s
 		}
-		first := open(notesPurpose)
-		for _, purpose := range []string{notesPurpose, "something else"} {
+		first := open(string(wire.PurposeNotes))
+		for _, purpose := range []string{string(wire.PurposeNotes), "something else", ""} {
 			if _, err := open(purpose).Recv(t.Context()); !errors.Is(err, mux.ErrReset) {
 				t.Errorf("a stream for %q: %v", purpose, err)
 			}
@@ -141,12 +141,12 @@ func TestNotesThatAreNone(t *testing.T) {
 		conn, r := pair(t, Config{Callee: l, Caller: l, Notes: l.note, Initiator: true})
 		l.conn = conn
 		r.post(hello(wire.Hello{Version: wire.Version}))
-		s, err := r.raw.Open([]byte(notesPurpose))
+		s, err := r.raw.Open([]byte{wire.PurposeNotes}, mux.StreamOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		conn.AfterNotes(3, func() { l.add("after") })
-		if err := s.Send(t.Context(), []byte{9}); err != nil {
+		if err := s.Send(t.Context(), []byte{9}, nil); err != nil {
 			t.Fatal(err)
 		}
 		l.expect(t, "after")

@@ -81,6 +81,9 @@ func NewExecutor(base context.Context, functions []*registry.Function) *Executor
 	return x
 }
 
+// Base is the context of all calls: it ends with the link.
+func (x *Executor) Base() context.Context { return x.base }
+
 // Bind sets the link that results go to; it must be called before it starts.
 func (x *Executor) Bind(c *Conn) {
 	x.conn = c
@@ -209,7 +212,7 @@ func (x *Executor) finish(ch *chunk) *chunk {
 	mux.Free(ch.whole) // inputs were decoded, which copies
 	ch.whole = nil
 	if ch.cancel != nil {
-		ch.cancel(context.Canceled)
+		ch.cancel(ErrReturned)
 	}
 	aside := ch.turn == 0
 	ch.mu.Unlock()
@@ -325,7 +328,7 @@ func (ch *chunk) calls() error {
 		if err != nil {
 			return err
 		}
-		if info.Function >= len(ch.x.functions) {
+		if info.Function >= len(ch.x.functions) || ch.x.functions[info.Function].Kind != registry.Call {
 			return fmt.Errorf("%w: call of function %d of %d", wire.ErrMalformed, info.Function, len(ch.x.functions))
 		}
 		if !ch.step(info, input) {
@@ -397,7 +400,7 @@ func (ch *chunk) context(info *wire.Info) context.Context {
 		ch.ctx, ch.cancel = context.WithCancelCause(ch.x.base)
 	}
 	if old != nil {
-		old(context.Canceled)
+		old(ErrReturned)
 	}
 	ch.ctxInfo = info
 	return ch.ctx
@@ -414,9 +417,9 @@ func (ch *chunk) gone() {
 			call.flushProgress(p)
 		}
 		logged = call.logged.Load()
+		call.ended(&panicError{goexitFault()})
 	}
-	f := &wire.Fault{Type: "runtime.Goexit", Panic: true, Message: "the function ended its goroutine (runtime.Goexit)"}
-	ch.store(wire.StatusFailed, f.Append(nil), logged)
+	ch.store(wire.StatusFailed, goexitFault().Append(nil), logged)
 }
 
 // store keeps the result of the call at ch.index and moves on to the next.

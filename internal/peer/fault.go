@@ -266,6 +266,14 @@ func registerPath(name string, t reflect.Type, encode func(error) ([]byte, error
 	}
 }
 
+// Errors that several packages give.
+var (
+	// ErrClosed means that the user of something has closed it.
+	ErrClosed = errors.New("afar: closed")
+	// ErrWorkerLost means that a worker is gone.
+	ErrWorkerLost = errors.New("afar: worker lost")
+)
+
 func init() {
 	for _, name := range slices.Sorted(maps.Keys(known.sentinels)) {
 		known.list = append(known.list, named{name, known.sentinels[name]})
@@ -284,3 +292,28 @@ func init() {
 	}, func(p *pathError) error { return &os.SyscallError{Syscall: p.Op, Err: p.inner()} })
 	RegisterError("afar.ErrTooLarge", ErrTooLarge)
 }
+
+// EncodeShort encodes an error for the end of a stream, which has room for
+// maxEnding bytes: of one that takes more, the text is cut and the stack and the
+// typed errors are left out.
+func EncodeShort(err error) []byte {
+	f := FaultOf(err)
+	if b := f.Append(nil); len(b) <= maxEnding {
+		return b
+	}
+	f.Typed = nil
+	if b := f.Append(nil); len(b) <= maxEnding {
+		return b
+	}
+	f.Message, f.Stack = cutText(f.Message, maxEnding/4), cutText(f.Stack, maxEnding/4)
+	f.Type, f.Worker = cutText(f.Type, 1<<10), cutText(f.Worker, 1<<10)
+	f.Sentinels = f.Sentinels[:min(len(f.Sentinels), 64)]
+	if b := f.Append(nil); len(b) <= maxEnding {
+		return b
+	}
+	f.Sentinels = nil // with names of kilobytes
+	return f.Append(nil)
+}
+
+// maxEnding is how many bytes a fault at the end of a stream may have.
+const maxEnding = 40 << 10

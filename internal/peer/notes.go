@@ -18,8 +18,6 @@ import (
 // kept back until those were handled, so a call's records are always seen
 // before its result.
 
-const notesPurpose = "notes"
-
 // notes is the caller's end and the worker's end of that stream.
 type notes struct {
 	sending sync.Mutex  // worker: never waited for by the link's reader or its end
@@ -31,6 +29,7 @@ type notes struct {
 	held    []heldResult
 	over    bool
 	reading bool
+	streams map[uint64]func(Note) // who listens to the notes of what a stream runs
 }
 
 type heldResult struct {
@@ -45,13 +44,13 @@ func (c *Conn) note(ctx context.Context, build func([]byte) []byte) (uint64, err
 	n.sending.Lock()
 	defer n.sending.Unlock() // the order of numbers is the order of the stream
 	if n.stream == nil {
-		s, err := c.session.Open([]byte(notesPurpose))
+		s, err := c.session.Open([]byte{wire.PurposeNotes}, mux.StreamOptions{})
 		if err != nil {
 			return 0, err
 		}
 		n.stream = s
 	}
-	if err := n.stream.Send(ctx, item); err != nil {
+	if err := n.stream.Send(ctx, item, nil); err != nil {
 		return 0, err
 	}
 	n.sent++
@@ -81,7 +80,11 @@ func (c *Conn) readNotes(s *mux.Stream) {
 			c.session.Fail(err)
 			return
 		}
-		c.config.Notes(*note)
+		if listen := c.listener(note.Stream); listen != nil {
+			listen(*note)
+		} else {
+			c.config.Notes(*note)
+		}
 		c.notes.advance()
 	}
 }
@@ -129,12 +132,36 @@ func (c *Conn) AfterNotes(count uint64, do func()) {
 	do()
 }
 
+// WaitNotes waits as AfterNotes does, for as long as ctx lasts; the error is its
+// cause.
+func (c *Conn) WaitNotes(ctx context.Context, count uint64) error {
+	n := &c.notes
+	n.mu.Lock()
+	late := n.handled < count && !n.over
+	n.mu.Unlock()
+	if !late {
+		return nil
+	}
+	done := make(chan struct{})
+	c.AfterNotes(count, func() { close(done) })
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 func parseNote(item []byte) (*Note, error) {
 	r := wire.NewReader(item)
 	n := &Note{}
 	kind := r.Byte()
-	n.Chunk, n.Index = r.Uvarint(), r.Int()
-	switch kind {
+	if kind&noteStreamed == 0 {
+		n.Chunk, n.Index = r.Uvarint(), r.Int()
+	} else {
+		n.Stream, n.Request = r.Uvarint(), r.Uvarint()
+	}
+	switch kind &^ noteStreamed {
 	case noteRecord:
 		n.Record = parseRecord(r)
 	case noteProgress:
@@ -146,14 +173,40 @@ func parseNote(item []byte) (*Note, error) {
 }
 
 const (
-	noteRecord = iota
+	noteRecord byte = iota
 	noteProgress
+	noteStreamed // added to those: of what runs on a stream, not of a call
 )
 
 func (r *Running) appendNote(kind byte, dst []byte) []byte {
+	if s := r.stream; s != nil {
+		dst = append(dst, kind|noteStreamed)
+		return binary.AppendUvarint(binary.AppendUvarint(dst, s.stream), s.request)
+	}
 	dst = append(dst, kind)
 	dst = binary.AppendUvarint(dst, r.chunk.id)
 	return binary.AppendUvarint(dst, uint64(r.index))
+}
+
+// note sends a note of the call's, for as long as the link lasts.
+func (r *Running) note(build func([]byte) []byte) error {
+	ctx := context.Background()
+	if r.chunk != nil {
+		ctx = r.chunk.x.base
+	}
+	seq, err := r.Conn().note(ctx, build)
+	if err == nil {
+		r.noted(seq)
+	}
+	return err
+}
+
+// Logged sends what is left to send and returns the number of the last note.
+func (r *Running) Logged() uint64 {
+	if p := r.progress.Load(); p != nil {
+		r.flushProgress(p)
+	}
+	return r.logged.Load()
 }
 
 // progress is the last report of a call and when one was last sent.
@@ -195,12 +248,9 @@ func (r *Running) flushProgress(p *progress) {
 // sendProgress sends the last report; p.mu is held.
 func (r *Running) sendProgress(p *progress) {
 	p.dirty = false
-	seq, err := r.chunk.x.conn.note(r.chunk.x.base, func(b []byte) []byte {
+	_ = r.note(func(b []byte) []byte { // it fails with the link only
 		return wire.AppendVarint(wire.AppendVarint(r.appendNote(noteProgress, b), p.done), p.total)
 	})
-	if err == nil {
-		r.noted(seq)
-	}
 }
 
 // noted keeps the number of the call's last note; its goroutines may log at the
@@ -218,15 +268,11 @@ func (r *Running) Enabled(level slog.Level) bool {
 // Log sends a record to the caller. It waits while the caller's handler is
 // more than a window behind.
 func (r *Running) Log(rec *Record) error {
-	seq, err := r.chunk.x.conn.note(r.chunk.x.base, func(b []byte) []byte {
+	return r.note(func(b []byte) []byte {
 		head := r.appendNote(noteRecord, b)
 		if item := rec.append(head); len(item) <= maxRecord {
 			return item
 		}
 		return rec.cut().append(head[:len(head):len(head)])
 	})
-	if err == nil {
-		r.noted(seq)
-	}
-	return err
 }

@@ -1,0 +1,155 @@
+package channel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/afar-go/afar/internal/handle"
+	"github.com/afar-go/afar/internal/mux"
+	"github.com/afar-go/afar/internal/peer"
+	"github.com/afar-go/afar/internal/wire"
+)
+
+// Hold takes the stream of a holder of the end. What the holder sends goes to
+// the far side; when the holder wants to receive it gets items like everybody
+// else who does, each item going to one of them. It is a handle.Exported.
+func (e *End) Hold(s *mux.Stream, lost handle.Lost) error {
+	h := &hold{end: e, stream: s, lost: lost}
+	go h.serve()
+	return nil
+}
+
+// hold is a holder's stream, at the end that it holds.
+type hold struct {
+	end    *End
+	stream *mux.Stream
+	lost   handle.Lost // of its link
+
+	ended bool // it has said that it sends no more; used by up, and by serve after it
+
+	pulled atomic.Bool   // it wants to receive
+	given  atomic.Uint64 // items that it was given
+	told   atomic.Bool   // it was told how the end has ended
+}
+
+func (h *hold) serve() {
+	if h.stream.Send(context.Background(), nil, nil) != nil { // the welcome
+		return
+	}
+	var wg sync.WaitGroup
+	wg.Go(h.down)
+	h.up()
+	wg.Wait() // it ends with the stream, and has counted all that it took
+	h.left(h.stream.Err())
+}
+
+// up carries what the holder sends, until it sends no more. What it sends to an
+// end that is over is dropped, as long as it receives and has not received all
+// that came before: it must not wait for ever for room.
+func (h *hold) up() {
+	ctx := context.Background()
+	for {
+		item, err := h.stream.Recv(ctx)
+		if err == io.EOF {
+			h.ended = true
+			h.end.CloseSend()
+		}
+		if err != nil {
+			return
+		}
+		if err := h.end.Send(ctx, item, nil); err != nil && (!h.end.Over() || h.end.State().Held == 0 || !h.pulled.Load()) {
+			h.finish(err)
+		}
+	}
+}
+
+// down carries what the holder wants to receive.
+func (h *hold) down() {
+	over, cancel := handle.Until(h.stream)
+	defer cancel()
+	wait, stop := handle.Until(h.end.stream)
+	defer stop()
+	for {
+		// Nothing is taken from the others before there is room for it there.
+		if h.stream.Ready(wait) != nil {
+			if over.Err() != nil || h.end.State().Held == 0 {
+				break
+			}
+			if h.stream.Ready(over) != nil { // the far side has ended, but items are left
+				return
+			}
+		}
+		h.pulled.Store(true)
+		item, owned, err := h.end.Take(over)
+		if err == io.EOF && !h.end.Over() {
+			h.stream.End()
+			break
+		} else if err != nil {
+			h.finish(err)
+			return
+		}
+		if !owned {
+			item = append([]byte(nil), item...)
+		}
+		h.end.Release()
+		h.given.Add(1)
+		if err := h.stream.Send(over, item, nil); err != nil {
+			if h.told.Load() || h.stream.Err() == nil { // it may be too large for that link
+				h.end.abort(fmt.Errorf("%w: an item was lost on its way to the holder of a handle on it: %w", ErrClosed, err))
+				h.finish(err)
+			}
+			return
+		}
+	}
+	select {
+	case <-h.end.Done():
+		h.finish(h.end.Wait(over))
+	case <-over.Done():
+	}
+}
+
+// finish tells the holder how the end has ended, or why it can use it no more.
+func (h *hold) finish(err error) {
+	if h.stream.Err() != nil {
+		return
+	}
+	h.told.Store(true)
+	var finished *mux.Finished
+	if errors.As(h.end.stream.Err(), &finished) {
+		h.stream.Finish(finished.Payload)
+		return
+	}
+	end := wire.Ending{Code: wire.EndDone}
+	if err != nil && err != io.EOF {
+		if lost, ok := err.(*peer.Lost); ok && h.end.Lost != nil {
+			err = h.end.Lost(lost.Cause)
+		}
+		end = wire.Ending{Code: wire.EndClosed, Fault: peer.EncodeShort(err)}
+	}
+	h.stream.Finish(end.Append(nil))
+}
+
+// left ends the channel if the holder was lost or failed and what it was to send
+// or to receive may be missing: that must not look like the end of the items, nor
+// like patience.
+func (h *hold) left(err error) {
+	if h.told.Load() && errors.Is(err, mux.ErrClosed) {
+		return // finish has ended its stream
+	}
+	end, how := peer.Ended(err)
+	all := h.ended && !h.pulled.Load()
+	_, lost := how.(*peer.Lost)
+	switch n := h.given.Load(); {
+	case how == io.EOF && end.Taken < n:
+		h.end.abort(fmt.Errorf("%w: the holder of a handle on it went with %d items unread that it had asked for", ErrClosed, n-end.Taken))
+	case how == io.EOF || all:
+	case lost:
+		h.end.abort(fmt.Errorf("%w: the holder of a handle on it was lost: %w", ErrClosed, handle.How(err, h.lost)))
+	default:
+		h.end.abort(fmt.Errorf("%w: the holder of a handle on it failed: %w", ErrClosed, how))
+	}
+}
