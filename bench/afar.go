@@ -39,20 +39,7 @@ func trialOn(ctx context.Context, c afar.Config, target string, make func(p *afa
 func afarCalls(n, concurrency int) opener {
 	return func(ctx context.Context, s *session) (*trial, error) {
 		return trialOn(ctx, afar.Config{Concurrency: concurrency}, "local:1", func(p *afar.Pool) *trial {
-			echo := echoText.On(p)
-			newCall := func(i int) func(context.Context) error {
-				payload := text(i)
-				return func(ctx context.Context) error {
-					reply, err := echo(ctx, payload)
-					if err != nil {
-						return err
-					}
-					if reply != payload {
-						return errWrongReply
-					}
-					return nil
-				}
-			}
+			newCall := textEcho(echoText.On(p))
 			return &trial{measure: func(ctx context.Context) ([]float64, error) {
 				return one(callRate(ctx, n, s.span, newCall))
 			}}

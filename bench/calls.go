@@ -21,8 +21,8 @@ func serialCalls() experiment {
 		}},
 		contenders: []contender{
 			{nameAfar, afarCalls(1, 0)},
-			{nameRaw, rawSerial("raw-echo", false)},
-			{"raw, both sides spinning", rawSerial("raw-spin", true)},
+			{nameRaw, rawSerial(pipes, "raw-echo", false)},
+			{"raw, both sides spinning", rawSerial(pipes, "raw-spin", true)},
 			{nameNetRPC, netRPCCalls(1)},
 			{nameGRPCUnary, grpcCalls(1)},
 			{nameGRPCStream, grpcStream(1)},
@@ -70,6 +70,23 @@ func message(i int) []byte {
 
 // text gives the number i as a string of messageSize.
 func text(i int) string { return fmt.Sprintf("%0*d", messageSize, i) }
+
+// textEcho gives callRate's goroutines a call each that has a string of messageSize echoed.
+func textEcho(echo func(ctx context.Context, s string) (string, error)) func(i int) func(context.Context) error {
+	return func(i int) func(context.Context) error {
+		payload := text(i)
+		return func(ctx context.Context) error {
+			reply, err := echo(ctx, payload)
+			if err != nil {
+				return err
+			}
+			if reply != payload {
+				return errWrongReply
+			}
+			return nil
+		}
+	}
+}
 
 // callRate lets n goroutines call in a loop for span and gives calls per second. newCall gives the i-th
 // goroutine its call, which must check the reply. The first error ends the measurement.

@@ -66,6 +66,14 @@ func TestWrongBytesAreNoticed(t *testing.T) {
 			return err
 		},
 		"items": func(l *link) error { return pump(l, 0, 100_000, func(int) {}) },
+		"flow": func(l *link) error {
+			d := drain{flow: smallFlow}
+			_, err := passRound(
+				func() (uint64, error) { return smallFlow.pour(l, span) },
+				func() (uint64, error) { err := d.readFrom(l); return d.next, err },
+				l.Close)
+			return err
+		},
 	}
 	for name, measure := range measurements {
 		t.Run(name, func(t *testing.T) {

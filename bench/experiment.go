@@ -185,6 +185,9 @@ func experiments() []experiment {
 		serialCalls(), concurrentCalls(64), concurrentCalls(1024),
 		mapping(), mappingUnordered(),
 		bulk(), scaling(),
+		itemFlows(outward), itemFlows(inward), blockFlows(outward), blockFlows(inward), echo(),
+		methodCalls(1), methodCalls(64),
+		ring(), unread(),
 		start(), size(),
 		heap(),
 	}

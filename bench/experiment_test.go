@@ -123,6 +123,25 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+func TestOnly(t *testing.T) {
+	for _, c := range []struct {
+		pattern string
+		left    int
+		fails   bool
+	}{
+		{"", len(experiments()), false},
+		{"^afar$", len(experiments()), false},
+		{"^Python xmlrpc", 2, false},
+		{"nobody", 0, true},
+		{"(", 0, true},
+	} {
+		got, err := only(experiments(), c.pattern)
+		if (err != nil) != c.fails || len(got) != c.left {
+			t.Errorf("only(%q) gave %d experiments and %v", c.pattern, len(got), err)
+		}
+	}
+}
+
 // TestExperimentsAreWellFormed checks names, and that what targets divide by takes part.
 func TestExperimentsAreWellFormed(t *testing.T) {
 	seen := map[string]bool{}

@@ -118,9 +118,11 @@ func (c watchedConn) Close() error {
 	return c.Conn.Close()
 }
 
-func serveGRPC(l *link) error {
+func serveGRPC(l *link) error { return serveGRPCService(l, &grpcEcho) }
+
+func serveGRPCService(l *link, service *grpc.ServiceDesc) error {
 	s := grpc.NewServer(grpc.ForceServerCodec(grpcBytes{}))
-	s.RegisterService(&grpcEcho, nil)
+	s.RegisterService(service, nil)
 	var listener *soleListener
 	listener = newSoleListener(watchedConn{Conn: l, done: func() { listener.Close() }})
 	return s.Serve(listener)

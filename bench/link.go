@@ -41,6 +41,15 @@ var servers = map[string]server{
 	"grpc":            {serve: serveGRPC},
 	"yamux-per-call":  {serve: serveYamuxPerCall},
 	"yamux-long-lane": {serve: serveYamuxLong},
+	"raw-flow":        {blocking: true, serve: func(l *link) error { return serveFlow(l) }},
+	"raw-unread":      {serve: serveUnread},
+	"yamux-flow":      {serve: serveYamuxFlow},
+	"yamux-unread":    {serve: serveYamuxUnread},
+	"grpc-flow":       {serve: serveGRPCFlow},
+	"netrpc-flow":     {serve: serveNetRPCFlow},
+	"protoactor":      {serve: serveProtoactor},
+
+	"protoactor-caller": {serve: serveProtoactorCaller},
 }
 
 // serve does not return in a process that was started to serve.
@@ -74,8 +83,8 @@ func endOfLink(err error) bool {
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed)
 }
 
-// A link is a pair of pipes to another process: a net.Conn, because that is what the rivals speak over. On the
-// caller's side it owns the process as well.
+// A link is a pair of pipes to another process, unless its wiring is another: a net.Conn, because that is what the
+// rivals speak over. On the caller's side it owns the process as well.
 type link struct {
 	in, out *os.File
 
@@ -91,29 +100,28 @@ type link struct {
 }
 
 // openLink starts a copy of this binary that serves name. The end of ctx cuts the link; the caller must end it.
-func openLink(ctx context.Context, name string) (*link, error) {
+func openLink(ctx context.Context, name string) (*link, error) { return openWired(ctx, pipes, name) }
+
+// openWired is openLink with a choice of what the link consists of.
+func openWired(ctx context.Context, wire wiring, name string) (*link, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	farIn, out, err := os.Pipe()
+	w, err := wire()
 	if err != nil {
 		return nil, err
 	}
-	in, farOut, err := os.Pipe()
-	if err != nil {
-		return nil, errors.Join(err, farIn.Close(), out.Close())
-	}
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), serverVar+"="+name)
-	cmd.ExtraFiles = []*os.File{farIn, farOut}
+	cmd.ExtraFiles = []*os.File{w.farIn, w.farOut}
 	cmd.Stderr = os.Stderr
 	// A process group of its own, so that Ctrl-C reaches only this process, which then ends the other in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	l := &link{in: in, out: out, process: cmd, exited: make(chan struct{})}
+	l := &link{in: w.in, out: w.out, process: cmd, exited: make(chan struct{})}
 	err = cmd.Start()
-	farIn.Close()
-	farOut.Close()
+	w.farIn.Close()
+	w.farOut.Close()
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -167,7 +175,14 @@ func (pipeAddr) String() string  { return "pipe" }
 
 // trialOver gives a trial over a new link to the named server. make turns the link into a measurement.
 func trialOver(ctx context.Context, name string, make func(l *link) (*trial, error)) (*trial, error) {
-	l, err := openLink(ctx, name)
+	return trialWired(ctx, pipes, name, make)
+}
+
+// trialWired is trialOver with a choice of what the link consists of.
+func trialWired(
+	ctx context.Context, wire wiring, name string, make func(l *link) (*trial, error),
+) (*trial, error) {
+	l, err := openWired(ctx, wire, name)
 	if err != nil {
 		return nil, err
 	}

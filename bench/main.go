@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime/debug"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -39,6 +41,7 @@ func main() {
 type options struct {
 	smoke      bool
 	rows       string
+	contenders string
 	rounds     int
 	retries    int
 	cpuProfile string
@@ -49,6 +52,7 @@ func parseOptions(args []string) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.BoolVar(&o.smoke, "smoke", false, "measure a moment per row, only to see that every row works and is right")
 	flags.StringVar(&o.rows, "row", "", "run only these rows (comma-separated names)")
+	flags.StringVar(&o.contenders, "contender", "", "run only the contenders whose names match this `regexp`")
 	flags.IntVar(&o.rounds, "rounds", 0, "measured rounds per row (default 7; 1 with -smoke)")
 	flags.IntVar(&o.retries, "retries", 0, "measure a row again, so many times at most, while others disturb it")
 	flags.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile of this process, the caller, to `file`")
@@ -76,6 +80,9 @@ func run(args []string, w io.Writer) (err error) {
 	}
 	chosen, err := choose(experiments(), o.rows)
 	if err != nil {
+		return err
+	}
+	if chosen, err = only(chosen, o.contenders); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -127,7 +134,7 @@ func measure(ctx context.Context, s *session, chosen []experiment, o options, w 
 			return err
 		}
 	}
-	if !o.smoke && o.rows == "" && s.rounds >= fewestRounds {
+	if !o.smoke && o.rows == "" && o.contenders == "" && s.rounds >= fewestRounds {
 		if err := os.WriteFile(resultsFile, []byte(renderReport(rows, s)), 0o644); err != nil {
 			failures = append(failures, err)
 		}
@@ -178,6 +185,25 @@ func choose(all []experiment, names string) ([]experiment, error) {
 		}
 	}
 	return chosen, nil
+}
+
+// only leaves the contenders whose names match pattern, or all when it is empty, and the experiments that have any.
+func only(all []experiment, pattern string) ([]experiment, error) {
+	match, err := regexp.Compile(pattern)
+	if err != nil {
+		return nil, fmt.Errorf("-contender: %w", err)
+	}
+	var left []experiment
+	for _, e := range all {
+		e.contenders = slices.DeleteFunc(e.contenders, func(c contender) bool { return !match.MatchString(c.name) })
+		if len(e.contenders) > 0 {
+			left = append(left, e)
+		}
+	}
+	if len(left) == 0 {
+		return nil, fmt.Errorf("-contender: none is named like %q", pattern)
+	}
+	return left, nil
 }
 
 func startProfile(path string) (end func(), err error) {

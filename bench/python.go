@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,8 +22,15 @@ const (
 	nameUnordered256 = "Python Pool(2).imap_unordered, chunksize 256"
 )
 
-//go:embed mapping.py
-var pythonScript []byte
+const nameXMLRPC = "Python xmlrpc (HTTP)"
+
+// The scripts. Each says "ready" and then answers requests, a line each.
+var (
+	//go:embed mapping.py
+	mappingScript []byte
+	//go:embed xmlrpc_calls.py
+	xmlrpcScript []byte
+)
 
 // A pythonRequest is what to ask of mapping.py.
 type pythonRequest struct {
@@ -32,21 +38,21 @@ type pythonRequest struct {
 	chunk   int
 }
 
-// A python is a running mapping.py with its pool of two processes.
+// A python is a running script with its processes.
 type python struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	lines *bufio.Reader
 }
 
-// openPython starts the script. It wraps errAbsent when there is no python3.
-func openPython(s *session) (*python, error) {
+// openPython starts a script. It wraps errAbsent when there is no python3.
+func openPython(s *session, name string, source []byte) (*python, error) {
 	path, err := exec.LookPath("python3")
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errAbsent, err)
 	}
-	script := filepath.Join(s.dir, "mapping.py")
-	if err := os.WriteFile(script, pythonScript, 0o600); err != nil {
+	script := filepath.Join(s.dir, name)
+	if err := os.WriteFile(script, source, 0o600); err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(path, script)
@@ -70,21 +76,28 @@ func openPython(s *session) (*python, error) {
 	return p, nil
 }
 
-// seconds maps count ints and gives the time that took, by Python's own clock. The end of ctx kills Python.
-func (p *python) seconds(ctx context.Context, r pythonRequest, count int) (float64, error) {
+// ask gives the answer to a request, which is a line of numbers. The end of ctx kills Python.
+func (p *python) ask(ctx context.Context, answer []any, request ...any) error {
 	defer context.AfterFunc(ctx, p.kill)()
+	if _, err := fmt.Fprintln(p.stdin, request...); err != nil {
+		return err
+	}
+	line, err := p.lines.ReadString('\n')
+	if err != nil {
+		return fmt.Errorf("python gave no result: %w", err)
+	}
+	_, err = fmt.Sscan(line, answer...)
+	return err
+}
+
+// seconds maps count ints and gives the time that took, by Python's own clock.
+func (p *python) seconds(ctx context.Context, r pythonRequest, count int) (seconds float64, err error) {
 	order := "unordered"
 	if r.ordered {
 		order = "ordered"
 	}
-	if _, err := fmt.Fprintln(p.stdin, order, r.chunk, count); err != nil {
-		return 0, err
-	}
-	line, err := p.lines.ReadString('\n')
-	if err != nil {
-		return 0, fmt.Errorf("python gave no result: %w", err)
-	}
-	return strconv.ParseFloat(strings.TrimSpace(line), 64)
+	err = p.ask(ctx, []any{&seconds}, order, r.chunk, count)
+	return seconds, err
 }
 
 // close ends the script by the end of its input; its pool goes with it.
@@ -101,7 +114,7 @@ func (p *python) kill() { syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) }
 // pythonMap maps with the given request.
 func pythonMap(r pythonRequest) opener {
 	return func(_ context.Context, s *session) (*trial, error) {
-		p, err := openPython(s)
+		p, err := openPython(s, "mapping.py", mappingScript)
 		if err != nil {
 			return nil, err
 		}
@@ -113,6 +126,24 @@ func pythonMap(r pythonRequest) opener {
 			measure: func(ctx context.Context) ([]float64, error) {
 				seconds, err := p.seconds(ctx, r, count)
 				return one(float64(count)/seconds, err)
+			},
+			close: p.close,
+		}, nil
+	}
+}
+
+// xmlrpcCalls lets n threads call, each over a connection of its own.
+func xmlrpcCalls(n int) opener {
+	return func(_ context.Context, s *session) (*trial, error) {
+		p, err := openPython(s, "xmlrpc_calls.py", xmlrpcScript)
+		if err != nil {
+			return nil, err
+		}
+		return &trial{
+			measure: func(ctx context.Context) ([]float64, error) {
+				var calls, seconds float64
+				err := p.ask(ctx, []any{&calls, &seconds}, n, s.span.Seconds())
+				return one(calls/seconds, err)
 			},
 			close: p.close,
 		}, nil

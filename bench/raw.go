@@ -116,9 +116,9 @@ func (r *spinReader) spin(fd uintptr) bool {
 }
 
 // rawSerial is a ping-pong of single messages.
-func rawSerial(server string, spin bool) opener {
+func rawSerial(wire wiring, server string, spin bool) opener {
 	return func(ctx context.Context, s *session) (*trial, error) {
-		return trialOver(ctx, server, func(l *link) (*trial, error) {
+		return trialWired(ctx, wire, server, func(l *link) (*trial, error) {
 			var r io.Reader = l
 			if spin {
 				var err error
