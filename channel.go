@@ -197,7 +197,8 @@ func (s *side) public(ctx context.Context, err error) error {
 }
 
 // ChannelRef is a handle on a channel's end: it travels inside inputs, outputs
-// and items, and whoever has it can use the end. The zero value names nothing.
+// and items, and whoever has it can use the end. It has the types of the end: who
+// binds it sends Send and receives Recv. The zero value names nothing.
 type ChannelRef[Send, Recv any] struct{ handle *wire.Handle }
 
 func channelType[Send, Recv any]() string {
@@ -359,7 +360,7 @@ func handleText(h *wire.Handle) string {
 
 // Reader reads the bytes of the items of a channel. It is an io.Reader and an
 // io.WriterTo, for one goroutine at a time. Its end, io.EOF, is the far side's
-// CloseSend.
+// CloseSend. Empty items are passed over.
 type Reader = channel.Reader
 
 // NewReader returns a Reader of what ch receives. Closing the channel interrupts

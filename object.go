@@ -108,6 +108,7 @@ func (c *ClassOf[T, A]) New(ctx context.Context, at Opener, a A) (*Object[T], er
 	if err != nil {
 		return nil, s.public(ctx, err)
 	}
+	t.Type = codec.TypeName(reflect.TypeFor[T]())
 	t.Begin(context.Background(), func() {})
 	s.handle = &wire.Handle{Path: t.in.home, Token: t.Object.Token(), Type: objectType[T](),
 		Label: fmt.Sprintf("worker %s (pid %d on %s)", g.id, t.in.hello.PID, t.in.hello.Host), Program: fingerprint(t.in.hello.Functions)}
@@ -377,13 +378,8 @@ func (r ObjectRef[T]) Bind(ctx context.Context) (*Object[T], error) {
 	if r.handle == nil {
 		return nil, errors.New("afar: bind: the handle names no object")
 	}
-	functions := registry.Functions()
-	index := make(map[string]int, len(functions))
-	keys := make([]string, len(functions))
-	for i, f := range functions {
-		keys[i], index[f.Key()] = f.Key(), i
-	}
-	if r.handle.Program != fingerprint(keys) {
+	index := positions(r.handle.Program)
+	if index == nil {
 		return nil, fmt.Errorf("afar: bind: %v has other functions than this process", r)
 	}
 	s := &side{name: r.handle.Type, worker: r.handle.Label, home: homeOf(ctx), handle: r.handle}
@@ -396,6 +392,25 @@ func (r ObjectRef[T]) Bind(ctx context.Context) (*Object[T], error) {
 	o := &Object[T]{remote{h, s, index, r.handle.Type}}
 	runtime.AddCleanup(o, func(h *object.Handle) { h.Close(ErrClosed) }, h)
 	return o, nil
+}
+
+// positions returns where a process with such a fingerprint has its functions, if
+// they are those of this process, all or without the late ones, which other
+// processes do not have; else nil.
+func positions(program string) map[string]int {
+	for _, late := range []bool{true, false} {
+		index, keys := map[string]int{}, []string{}
+		for _, f := range registry.Functions() {
+			if late || !f.Late {
+				index[f.Key()] = len(keys)
+				keys = append(keys, f.Key())
+			}
+		}
+		if fingerprint(keys) == program {
+			return index
+		}
+	}
+	return nil
 }
 
 // fingerprint stands for the functions of a process.

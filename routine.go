@@ -33,9 +33,13 @@ type RoutineOf[In, Out any] struct {
 // Routine registers a top-level function that talks over a channel. As with
 // Func, call it in a package variable; it panics in the same cases.
 //
-// The function's channel sends Out and receives In. The channel has ended when
-// the function returns, and its error, or its panic, ends the caller's side. Its
-// context ends when the caller closes the channel or is gone.
+// The function's channel sends Out and receives In; that of the caller sends In
+// and receives Out. The channel has ended when the function returns, and its error,
+// or its panic, ends the caller's side. Its context ends when the caller closes
+// the channel or is gone.
+//
+// What a routine needs to begin with is its first item: In may be a struct with a
+// field for that, or an any.
 func Routine[In, Out any](f func(context.Context, *Channel[Out, In]) error) *RoutineOf[In, Out] {
 	if f == nil {
 		panic("afar: Routine(nil)")
@@ -419,14 +423,15 @@ type ChannelStatus struct {
 
 // ObjectStatus is a snapshot of an object.
 type ObjectStatus struct {
-	Class  string
-	Calls  int // that run or wait for their turn, of its maker's
+	Class  string // the constructor's name
+	Type   string // of the object
+	Calls  int    // that run or wait for their turn, of its maker's
 	Uptime time.Duration
 }
 
 func (s *GatewayStatus) talking(t *conversation.Talk, up time.Duration) {
 	if t.Channel == nil {
-		s.Objects = append(s.Objects, ObjectStatus{Class: t.Name, Calls: t.Object.Open(), Uptime: up})
+		s.Objects = append(s.Objects, ObjectStatus{Class: t.Name, Type: t.Type, Calls: t.Object.Open(), Uptime: up})
 		return
 	}
 	c := t.Channel.State()

@@ -19,6 +19,7 @@ import (
 // Talk is a conversation: with a routine over a channel, or with an object.
 type Talk struct {
 	Name    string                  // of the routine or the class
+	Type    string                  // of an object
 	Worker  string                  // id
 	Channel *channel.End            // of a routine, else
 	Object  *object.Handle          // of an object

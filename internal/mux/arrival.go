@@ -132,11 +132,11 @@ func (st *Stream) pass(rd *reader, give func(handle func([]byte, bool)), charge 
 	in := &st.in
 	in.owed.Add(int64(charge))
 	st.giveBack()
+	rd.fresh = true
 	in.handling = true
 	in.mu.Unlock()
 	rd.wake()
 	give(in.item)
-	rd.fresh = true
 	in.mu.Lock()
 	in.handling = false
 	st.tell()
@@ -239,7 +239,9 @@ func (st *Stream) progress(rd *reader, charge int) {
 	}
 	in.part += charge
 	if item == nil {
-		st.giveBack() // for readers that wait: the item may be larger than the window
+		if st.giveBack() { // for receivers that wait: the item may be larger than the window
+			rd.fresh = true
+		}
 		return
 	}
 	in.parted = false

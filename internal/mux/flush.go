@@ -19,6 +19,16 @@ func (s *Session) Flush() {
 	w.mu.Unlock()
 }
 
+// flushOut is Flush, but leaves large messages to others sooner. w.mu is held
+// before and after.
+func (s *Session) flushOut() {
+	w := &s.writer
+	if len(w.out) > 0 && w.turn.try() {
+		out, _ := w.posted()
+		s.flushLocked(out, 0)
+	}
+}
+
 // posted says what will have been written when all that waits was.
 func (w *writer) posted() (out, bulk uint64) { return w.taken + uint64(len(w.out)), w.bulkIn }
 
@@ -44,6 +54,16 @@ func (s *Session) Kick() {
 	select {
 	case s.kick <- struct{}{}:
 	default:
+	}
+}
+
+func (s *Session) kickIfAnythingWaits() {
+	w := &s.writer
+	w.mu.Lock()
+	waits := w.waits() && w.turn.free()
+	w.mu.Unlock()
+	if waits {
+		s.Kick()
 	}
 }
 

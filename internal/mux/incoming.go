@@ -73,6 +73,7 @@ func (st *Stream) Take(ctx context.Context) (item []byte, owned bool, err error)
 		in.mu.Lock()
 		st.giveBack()
 		in.mu.Unlock()
+		st.session.Kick()
 	}
 	return item, owned, nil
 }
@@ -96,7 +97,9 @@ func (st *Stream) more(ctx context.Context) error {
 		// An item larger than the window needs credit before it is whole; only a
 		// reader that waits for it may cause that.
 		in.waiting = true
-		st.giveBack()
+		if st.giveBack() {
+			st.session.Kick()
+		}
 		in.mu.Unlock()
 		var err error
 		select {
@@ -136,12 +139,14 @@ func (st *Stream) Grant() {
 		owed := in.owed.Swap(0)
 		st.sendCredit(n + int(owed))
 		st.giveBack() // for an unfinished item that somebody waits for
+		st.session.Kick()
 	}
 }
 
 // giveBack returns credit for what was taken, and for an unfinished item that
-// somebody waits for. Small amounts are saved up. in.mu is held.
-func (st *Stream) giveBack() {
+// somebody waits for. Small amounts are saved up; it tells whether there was more,
+// which is to be flushed. in.mu is held.
+func (st *Stream) giveBack() bool {
 	in := &st.in
 	owed := in.owed.Load()
 	grant := int(owed)
@@ -150,13 +155,14 @@ func (st *Stream) giveBack() {
 		grant += in.part
 	}
 	if grant < st.session.config.Window/2 || in.withheld > 0 {
-		return
+		return false
 	}
 	if early {
 		in.part = 0
 	}
 	in.owed.Add(-owed)
 	st.sendCredit(grant)
+	return true
 }
 
 // sendCredit gives n bytes of held back; in.mu is held.
@@ -168,5 +174,4 @@ func (st *Stream) sendCredit(n int) {
 	var buf [binary.MaxVarintLen64]byte
 	payload := binary.AppendUvarint(buf[:0], uint64(n))
 	st.session.postFrame(wire.Header{Stream: st.id, Kind: wire.Credit, Length: len(payload)}, payload)
-	st.session.Kick()
 }

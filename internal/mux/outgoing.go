@@ -37,8 +37,8 @@ func (st *Stream) Send(ctx context.Context, head, body []byte) error {
 	return st.send(ctx, head, body, false)
 }
 
-// SendNow is Send and Session.Flush in one, for an item that somebody waits for:
-// it may block while the peer does not read.
+// SendNow is Send and, but for large messages, Session.Flush in one: for an item
+// that somebody waits for. It may block while the peer does not read.
 func (st *Stream) SendNow(ctx context.Context, head, body []byte) error {
 	return st.send(ctx, head, body, true)
 }
@@ -58,7 +58,9 @@ func (st *Stream) send(ctx context.Context, head, body []byte, now bool) error {
 	err := st.sendParts(ctx, head, body)
 	st.out.turn.release()
 	if err == nil && now {
-		s.Flush()
+		s.writer.mu.Lock()
+		s.flushOut()
+		s.writer.mu.Unlock()
 	}
 	return err
 }
@@ -85,12 +87,11 @@ func (st *Stream) sendAtOnce(head, body []byte, now bool) bool {
 	w.out = append(append(out, head...), body...)
 	o.mu.Unlock()
 	idle := w.turn.free()
-	if idle && now && w.turn.try() {
-		s.flushLocked(w.posted())
-		idle = false
+	if now {
+		s.flushOut()
 	}
 	w.mu.Unlock()
-	if idle {
+	if idle && !now {
 		s.Kick()
 	}
 	return true
@@ -102,29 +103,25 @@ func (st *Stream) sendParts(ctx context.Context, head, body []byte) error {
 	size := len(head) + len(body)
 	var buf [binary.MaxVarintLen64]byte
 	front := binary.AppendUvarint(buf[:0], uint64(size))
-	for sent := 0; ; {
+	for sent := 0; ; front = nil {
 		n, err := st.allowance(ctx, size, sent, len(front))
-		if err == nil {
-			h := wire.Header{Stream: st.id, Kind: wire.ItemNext, Length: n}
-			switch {
-			case n == size:
-				h.Kind, front = wire.Item, nil
-			case sent == 0:
-				h.Kind, h.Length = wire.ItemFirst, len(front)+n
-			}
-			first, second := cut(head, body, sent, n)
-			if err = s.postItem(ctx, h, front, first, second); err != nil {
-				o.mu.Lock()
-				o.credit += h.Length + itemCost
-				o.queue.callAll()
-				o.mu.Unlock()
-			}
-		}
 		if err != nil {
-			if sent > 0 && ctx.Err() != nil {
-				st.Reset("sender gave up inside an item")
-			}
-			return err
+			return st.failed(ctx, sent, err)
+		}
+		h := wire.Header{Stream: st.id, Kind: wire.ItemNext, Length: n}
+		switch {
+		case n == size:
+			h.Kind, front = wire.Item, nil
+		case sent == 0:
+			h.Kind, h.Length = wire.ItemFirst, len(front)+n
+		}
+		first, second := span(head, body, sent, n)
+		if err := s.postItem(ctx, h, front, first, second); err != nil {
+			o.mu.Lock()
+			o.credit += h.Length + itemCost
+			o.queue.callAll()
+			o.mu.Unlock()
+			return st.failed(ctx, sent, err)
 		}
 		if sent += n; sent == size {
 			o.mu.Lock()
@@ -132,12 +129,26 @@ func (st *Stream) sendParts(ctx context.Context, head, body []byte) error {
 			o.mu.Unlock()
 			return nil
 		}
-		front = nil
 	}
 }
 
-// cut returns n bytes of head and body put together, from an index on.
-func cut(head, body []byte, from, n int) (first, second []byte) {
+// failed returns why an item could not be sent of which some was.
+func (st *Stream) failed(ctx context.Context, sent int, err error) error {
+	o, s := &st.out, st.session
+	if s.Err() != nil {
+		st.cut(s.cut, false) // if that has not come here yet
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return o.err
+	}
+	if sent > 0 && ctx.Err() != nil {
+		st.Reset("sender gave up inside an item")
+	}
+	return err
+}
+
+// span returns n bytes of head and body put together, from an index on.
+func span(head, body []byte, from, n int) (first, second []byte) {
 	if from >= len(head) {
 		return body[from-len(head):][:n], nil
 	}

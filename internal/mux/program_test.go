@@ -18,115 +18,6 @@ import (
 	"github.com/afar-go/afar/internal/wire"
 )
 
-// program is what two ends of a link do with it: a script for each stream and
-// for each end's messages. Everything in it happens at the same time.
-type program struct {
-	config  Config
-	streams []streamScript
-	posts   [2][]post // by end
-}
-
-// streamScript is what happens on one stream. Direction 0 is from its opener.
-type streamScript struct {
-	opener int // end
-	credit int // StreamOptions.Credit of the opener
-	way    [2]wayScript
-}
-
-// wayScript is what happens in one direction.
-type wayScript struct {
-	items    []int // their sizes
-	now      bool  // SendNow rather than Send, after Ready
-	receiver int   // how items are received
-	cut      early // by the sender
-	stop     early // by the receiver
-}
-
-// The ways to receive.
-const (
-	byRecv = iota
-	byTake
-	byTwo     // by two goroutines in turns
-	byHandler // by the reader
-	receivers
-)
-
-// early is the end of a stream before its time.
-type early struct {
-	after  int // so many items; -1: no
-	finish bool
-}
-
-func (c early) do(st *Stream, what string) {
-	if c.finish {
-		st.Finish([]byte(what))
-	} else {
-		st.Reset(what)
-	}
-}
-
-// cuts is how often the stream may be ended before its time.
-func (s *streamScript) cuts() (n int) {
-	for _, w := range s.way {
-		for _, c := range []early{w.cut, w.stop} {
-			if c.after >= 0 {
-				n++
-			}
-		}
-	}
-	return n
-}
-
-// post is a message.
-type post struct {
-	size int
-	bulk bool
-	kick bool // rather than Flush
-}
-
-// sizes draws sizes around the borders that count.
-func sizes(window int) *rapid.Generator[int] {
-	return rapid.OneOf(
-		rapid.IntRange(0, 40),
-		rapid.IntRange(max(0, window/2-20), window/2+20),
-		rapid.IntRange(max(0, window-40), window+40),
-		rapid.IntRange(0, 3*window+100),
-		rapid.IntRange(wire.MaxFrame-20, wire.MaxFrame+20),
-	)
-}
-
-func programs() *rapid.Generator[*program] {
-	return rapid.Custom(func(t *rapid.T) *program {
-		p := &program{config: quiet()}
-		p.config.Window = rapid.SampledFrom([]int{64, 65, 100, 1000, 4095, 4096, 5000, 1 << 16, 1 << 17}).Draw(t, "window")
-		cuts := rapid.Custom(func(t *rapid.T) early {
-			after := rapid.OneOf(rapid.Just(-1), rapid.Just(-1), rapid.Just(-1), rapid.IntRange(0, 6)).Draw(t, "after")
-			return early{after, rapid.Bool().Draw(t, "finish")}
-		})
-		for range rapid.IntRange(0, 4).Draw(t, "streams") {
-			s := streamScript{opener: rapid.IntRange(0, 1).Draw(t, "opener"),
-				credit: rapid.SampledFrom([]int{0, 0, -1, itemCost, 50, p.config.Window / 2}).Draw(t, "credit")}
-			for i := range s.way {
-				s.way[i] = wayScript{
-					items:    rapid.SliceOfN(sizes(p.config.Window), 0, 6).Draw(t, "items"),
-					now:      rapid.Bool().Draw(t, "now"),
-					receiver: rapid.IntRange(0, receivers-1).Draw(t, "receiver"),
-					cut:      cuts.Draw(t, "cut"),
-					stop:     cuts.Draw(t, "stop"),
-				}
-			}
-			p.streams = append(p.streams, s)
-		}
-		for i := range p.posts {
-			p.posts[i] = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) post {
-				return post{bulk: rapid.Bool().Draw(t, "bulk"), kick: rapid.Bool().Draw(t, "kick"),
-					size: rapid.OneOf(rapid.IntRange(0, 100), rapid.IntRange(0, 4*wire.MaxFrame)).Draw(t, "size")}
-			}), 0, 8).Draw(t, "posts")
-		}
-		return p
-	})
-}
-
 // content is what an item or a message of that name and size consists of.
 func content(name string, size int) []byte {
 	b := []byte(name)
@@ -229,6 +120,18 @@ func (r *run) fine(i int, err error) bool {
 		(errors.Is(err, ErrReset) || errors.Is(err, ErrClosed) || errors.As(err, new(*Finished)))
 }
 
+// over checks that a stream is over which has failed.
+func (r *run) over(st *Stream, err error) {
+	select {
+	case <-st.Done():
+	default:
+		r.errorf("failed before it was done: %v", err)
+	}
+	if err == io.EOF || st.Err() == nil || st.Err() == io.EOF {
+		r.errorf("ended with %v, failed with %v", st.Err(), err)
+	}
+}
+
 func (r *run) send(st *Stream, i, way int) {
 	w := &r.streams[i].way[way]
 	ctx := context.Background()
@@ -248,6 +151,7 @@ func (r *run) send(st *Stream, i, way int) {
 		}
 		clear(item) // it may be used again
 		if err != nil {
+			r.over(st, err)
 			if !r.fine(i, err) {
 				r.errorf("Send %d on stream %d, way %d: %v", k, i, way, err)
 			}
@@ -350,6 +254,9 @@ func (r *run) ended(in *inbox, k int, err error) {
 	s := &r.streams[in.i]
 	w := &s.way[in.way]
 	var f *Finished
+	if err != io.EOF {
+		r.over(in.st, err)
+	}
 	switch {
 	case err == io.EOF:
 		if k != len(w.items) {

@@ -105,6 +105,7 @@ func (s *Session) idle(rd *reader) error {
 	rd.fresh = false
 	rd.state.Store(rd.turn<<2 | inIdle)
 	s.handler.Idle()
+	s.kickIfAnythingWaits() // credit does, where Idle does not flush
 	if !rd.state.CompareAndSwap(rd.turn<<2|inIdle, rd.turn<<2) {
 		return errHandedOff
 	}
@@ -314,6 +315,9 @@ func (s *Session) control(rd *reader, h wire.Header, payload []byte) error {
 	st, err := s.find(rd, h)
 	if st == nil {
 		return err // of none: what was under way when the stream ended
+	}
+	if h.Kind == wire.Reset || h.Kind == wire.Finish {
+		rd.last = nil // it is not to be kept alive by that
 	}
 	return st.handle(h.Kind, payload)
 }

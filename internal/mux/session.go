@@ -88,8 +88,8 @@ type Handler interface {
 	// unless owned is true.
 	Message(msg []byte, owned bool)
 	// Idle is called when everything that has arrived was handled and the
-	// reader is about to wait: the moment to flush answers. If that blocks,
-	// because the peer does not read, reading goes on in another goroutine.
+	// reader is about to wait: the moment to flush answers, and credit. If that
+	// blocks, because the peer does not read, reading goes on in another goroutine.
 	Idle()
 	// Stream is called when the peer opens a stream. It must not wait for it.
 	Stream(*Stream)
@@ -126,6 +126,7 @@ type Session struct {
 	ended atomic.Bool   // somebody sees to the end
 	done  chan struct{} // closed when the session has failed or was closed
 	err   error         // why; read after done
+	cut   error         // the same as its streams say it; read after done
 	wg    sync.WaitGroup
 }
 
@@ -231,22 +232,21 @@ func (s *Session) fail(err error) {
 	}
 	s.wg.Add(1)
 	defer s.wg.Done()
-	s.err = err
+	s.err, s.cut = err, err
+	if errors.Is(err, io.EOF) {
+		// The end of the link is not the End of its streams.
+		s.cut = fmt.Errorf("link ended: %w", io.ErrUnexpectedEOF)
+	}
 	close(s.done)
 	s.beat.stop()
 	s.writer.fail(err)
 	_ = s.link.Close()
-	cut := err
-	if errors.Is(err, io.EOF) {
-		// The end of the link is not the End of its streams.
-		cut = fmt.Errorf("link ended: %w", io.ErrUnexpectedEOF)
-	}
 	s.mu.Lock()
 	streams := s.streams
 	s.streams = nil
 	s.mu.Unlock()
 	for _, st := range streams {
-		st.cut(cut, false)
+		st.cut(s.cut, false)
 	}
 	s.handler.Closed(err)
 }

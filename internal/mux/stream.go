@@ -236,8 +236,8 @@ func (st *Stream) Finish(payload []byte) {
 // last sends the frame with which this end has ended the stream.
 func (st *Stream) last(kind wire.Kind, payload []byte) {
 	s := st.session
+	s.forget(st) // first, so that it does not count twice
 	s.postLast(wire.Header{Stream: st.id, Kind: kind, Length: len(payload)}, payload, st.theirs())
-	s.forget(st)
 }
 
 // cut ends both directions. Items that have arrived can still be received unless

@@ -23,6 +23,7 @@ type Handle struct {
 	born   chan struct{} // closed when the object is there or the handle is over
 	over   chan struct{} // closed when err is set
 	window window
+	first  bool // the reader has seen the first item
 
 	mu      sync.Mutex
 	stream  *mux.Stream // nil until it is open; does not change then
@@ -130,25 +131,37 @@ func (h *Handle) Token() string {
 
 // item takes what the host sends; the link's reader calls it.
 func (h *Handle) item(item []byte, owned bool) {
-	h.mu.Lock()
-	select {
-	case <-h.born:
-		h.mu.Unlock()
-	default:
-		if h.token = string(item); h.token != "" {
-			close(h.born)
-		}
-		h.mu.Unlock()
-		if len(item) == 0 {
-			h.Close(fmt.Errorf("%w: object without a token", wire.ErrMalformed))
-		}
-		return
-	}
 	reply, err := wire.ParseReply(item)
+	if err == nil && h.Conn != nil && !h.first {
+		h.first = true
+		err = h.birth(reply)
+	} else if err == nil {
+		h.reply(reply, owned)
+	}
 	if err != nil {
 		h.Close(err)
-		return
 	}
+}
+
+// birth takes the reply to the constructor's argument: the token.
+func (h *Handle) birth(reply wire.Reply) error {
+	if reply.ID != 0 || len(reply.Payload) == 0 || reply.Status&wire.StatusFailed != 0 {
+		return fmt.Errorf("%w: object without a token", wire.ErrMalformed)
+	}
+	token := string(reply.Payload)
+	h.afterNotes(reply.Logged, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.token = token
+		if h.err == nil {
+			close(h.born)
+		}
+	})
+	return nil
+}
+
+// reply takes the reply to a request.
+func (h *Handle) reply(reply wire.Reply, owned bool) {
 	p := h.answered(reply.ID)
 	if p == nil {
 		return // never asked, or answered before
@@ -192,9 +205,7 @@ func (h *Handle) fail(err error) bool {
 		h.err = ErrClosed
 	}
 	close(h.over)
-	select {
-	case <-h.born:
-	default:
+	if h.token == "" && h.Conn != nil {
 		close(h.born)
 	}
 	s, stop := h.stream, h.stop

@@ -59,6 +59,9 @@ func send(s *mux.Stream, items ...string) {
 	}
 }
 
+// token is the first item of a host that made an object.
+var token = replyTo(0, "token")
+
 func replyTo(id uint64, payload string) string {
 	p := wire.Reply{ID: id}
 	return string(p.AppendHead(nil)) + payload
@@ -73,28 +76,31 @@ func TestHandleOfHostileHost(t *testing.T) {
 		then  func(*mux.Stream)
 		want  string // of Create's error or a call's
 	}{
-		"empty token":         {items: []string{""}, want: "object without a token"},
-		"empty token, twice":  {items: []string{"", ""}, then: finish("\x00\x00\x00"), want: "object without a token"},
+		"empty token":         {items: []string{replyTo(0, "")}, want: "object without a token"},
+		"nothing":             {items: []string{""}, want: "bad number"},
+		"another's token":     {items: []string{replyTo(1, "x")}, want: "object without a token"},
+		"failed token":        {items: []string{"\x00\x01x"}, want: "object without a token"},
+		"empty token, twice":  {items: []string{replyTo(0, ""), replyTo(0, "")}, then: finish("\x00\x00\x00"), want: "object without a token"},
 		"end for a token":     {then: (*mux.Stream).End, want: "the host ended"},
 		"reset for a token":   {then: func(s *mux.Stream) { s.Reset("no") }, want: "reset by the far side: no"},
 		"no ending":           {then: finish(""), want: "message ends early"},
 		"unknown ending":      {then: finish("\x07\x00\x00"), want: "unknown ending"},
 		"done for a token":    {then: finish("\x00\x00\x00"), want: "the host ended"},
 		"fault of garbage":    {then: finish("\x01\x00\x00garbage"), want: "malformed"},
-		"garbage for a reply": {items: []string{"token", "\x01\xff"}, want: "unknown flag"},
-		"empty reply":         {items: []string{"token", ""}, want: "bad number"},
-		"type of no length":   {items: []string{"token", "\x01\x08\xff"}, want: "malformed"},
-		"garbage for a fault": {items: []string{"token", "\x01\x01garbage"}, want: "malformed"},
-		"end for a reply":     {items: []string{"token"}, then: (*mux.Stream).End, want: "the host ended"},
-		"done for a reply":    {items: []string{"token"}, then: finish("\x00\x00\x00"), want: "the host ended"},
-		"unasked replies":     {items: []string{"token", replyTo(0, ""), replyTo(2, ""), replyTo(99, "x")}, then: func(s *mux.Stream) { s.Reset("no") }, want: "reset"},
+		"garbage for a reply": {items: []string{token, "\x01\xff"}, want: "unknown flag"},
+		"empty reply":         {items: []string{token, ""}, want: "bad number"},
+		"type of no length":   {items: []string{token, "\x01\x08\xff"}, want: "malformed"},
+		"garbage for a fault": {items: []string{token, "\x01\x01garbage"}, want: "malformed"},
+		"end for a reply":     {items: []string{token}, then: (*mux.Stream).End, want: "the host ended"},
+		"done for a reply":    {items: []string{token}, then: finish("\x00\x00\x00"), want: "the host ended"},
+		"unasked replies":     {items: []string{token, replyTo(0, ""), replyTo(2, ""), replyTo(99, "x")}, then: func(s *mux.Stream) { s.Reset("no") }, want: "reset"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t, func(s *mux.Stream) {
 					go func() {
 						for i, item := range x.items {
-							if i == 1 && x.items[0] != "" {
+							if i == 1 && x.items[0] == token {
 								_, _ = s.Recv(context.Background()) // a request
 							}
 							send(s, item)
@@ -102,7 +108,7 @@ func TestHandleOfHostileHost(t *testing.T) {
 								_, _ = s.Recv(context.Background()) // the argument
 							}
 						}
-						if len(x.items) == 1 && x.items[0] != "" {
+						if len(x.items) == 1 && x.items[0] == token {
 							_, _ = s.Recv(context.Background())
 						}
 						if x.then != nil {
@@ -136,7 +142,7 @@ func TestSecondReplyIsDropped(t *testing.T) {
 		late := wire.Reply{ID: 1, Status: wire.StatusLogged, Logged: 1 << 60}
 		f := newFake(t, func(s *mux.Stream) {
 			go func() {
-				send(s, "token")
+				send(s, token)
 				for range 2 { // the argument and a call
 					_, _ = s.Recv(context.Background())
 				}
@@ -169,8 +175,8 @@ func TestCreateMeetsTheEnd(t *testing.T) {
 	for name, host := range map[string]func(*mux.Stream){
 		"reset":   func(s *mux.Stream) { s.Reset("no") },
 		"finish":  func(s *mux.Stream) { peer.Finish(s, wire.Ending{Code: wire.EndFailed}, errors.New("no")) },
-		"token":   func(s *mux.Stream) { go send(s, "token") },
-		"garbage": func(s *mux.Stream) { go send(s, "token", "\xff") },
+		"token":   func(s *mux.Stream) { go send(s, token) },
+		"garbage": func(s *mux.Stream) { go send(s, token, "\xff") },
 		"empty":   func(s *mux.Stream) { go send(s, "", "", "") },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -220,7 +226,7 @@ func TestLargeRequestGivenUp(t *testing.T) {
 		goOn := make(chan struct{})
 		f := newFake(t, func(s *mux.Stream) {
 			go func() {
-				send(s, "token")
+				send(s, token)
 				_, _ = s.Recv(context.Background())
 				<-goOn
 				for {
@@ -275,6 +281,9 @@ func TestNotes(t *testing.T) {
 			_, err := h.Do(ctx, &wire.Request{Op: wire.OpCall, Info: &wire.Info{Function: methodWork}}, []byte(input),
 				func(n peer.Note) { r.note("own", n) })
 			return err
+		}
+		if got := r.noted(); len(got) != 1 {
+			t.Errorf("made before its records were handled: %q", got)
 		}
 		_ = work(t.Context(), "log first")
 		_, _ = do(t.Context(), h, "log second")

@@ -94,10 +94,11 @@ func (o *instance) construct(info *wire.Info, argument []byte) {
 		}
 		return err
 	}, func(err error) {
-		logged := r.Logged()
+		reply := wire.Reply{}
+		reply.SetLogged(r.Logged())
 		cancel(ended(err))
 		if err != nil {
-			peer.Finish(s, wire.Ending{Code: wire.EndFailed, Logged: logged}, err)
+			peer.Finish(s, wire.Ending{Code: wire.EndFailed, Logged: reply.Logged}, err)
 			return
 		}
 		token, ok := o.born(value)
@@ -105,7 +106,7 @@ func (o *instance) construct(info *wire.Info, argument []byte) {
 			o.close()
 			return
 		}
-		_ = s.SendNow(o.Base, []byte(token), nil) // it fails with the stream, which frees
+		_ = s.SendNow(o.Base, reply.AppendHead(nil), []byte(token)) // it fails with the stream, which frees
 	})
 }
 
@@ -137,9 +138,7 @@ func (o *instance) serve(j *job) {
 		reply, err = o.perform(r, j)
 		return err
 	}, func(err error) {
-		if reply.Logged = r.Logged(); reply.Logged > 0 {
-			reply.Status |= wire.StatusLogged
-		}
+		reply.SetLogged(r.Logged())
 		end(ended(err))
 		o.answer(j, reply, err)
 	})

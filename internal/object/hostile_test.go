@@ -233,9 +233,9 @@ func FuzzRequests(f *testing.F) {
 
 // FuzzReplies sends any items to a handle.
 func FuzzReplies(f *testing.F) {
-	f.Add("token", replyTo(1, "a"), replyTo(2, "b"), "\x00\x00\x00")
+	f.Add(token, replyTo(1, "a"), replyTo(2, "b"), "\x00\x00\x00")
 	f.Add("", "\x01\x02\x05a", "\x01\x08\x03int\x05", "")
-	f.Add("token", "\x01\x01garbage", "\x01\x01"+string(peer.EncodeShort(context.Canceled)), "\x01\x05\x00")
+	f.Add(token, "\x01\x01garbage", "\x01\x01"+string(peer.EncodeShort(context.Canceled)), "\x01\x05\x00")
 	f.Fuzz(func(t *testing.T, token, first, second, ending string) {
 		synctest.Test(t, func(t *testing.T) {
 			host := newFake(t, func(s *mux.Stream) {

@@ -189,6 +189,13 @@ const (
 	replyFlags  = StatusFailed | StatusLogged | StatusTyped | StatusNone
 )
 
+// SetLogged says how many notes came before the reply.
+func (p *Reply) SetLogged(n uint64) {
+	if p.Logged = n; n > 0 {
+		p.Status |= StatusLogged
+	}
+}
+
 // AppendHead appends all of the reply but its payload, which must follow.
 func (p *Reply) AppendHead(dst []byte) []byte {
 	dst = append(binary.AppendUvarint(dst, p.ID), p.Status)
