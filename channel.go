@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"runtime"
 	"sync"
-	"sync/atomic"
 
 	"github.com/afar-go/afar/internal/channel"
 	"github.com/afar-go/afar/internal/codec"
@@ -25,8 +24,9 @@ import (
 // sent, and what was sent before an end arrives before it.
 //
 // What one side has sent and the other has not received is at most 1 MiB in each
-// direction, or one item that is larger while somebody waits for it; beyond that
-// Send waits. No other channel or call of the worker notices.
+// direction (4 MiB once much was received in large items), or one item that is
+// larger while somebody waits for it; beyond that Send waits. No other channel or
+// call of the worker notices.
 //
 // All methods may be used concurrently, also with themselves: each item goes to
 // one receiver.
@@ -44,8 +44,8 @@ type side struct {
 	home   *handle.Home
 	lost   func(context.Context, error) error // why the link has ended
 	talk   *talk                              // of what was opened here; else nil
-	shared bool                               // another Channel owns the end
-	gone   atomic.Bool                        // this one gave it up
+	left   context.Context                    // of an end that another Channel owns: ended when this one gave it up
+	leave  context.CancelFunc
 
 	mu     sync.Mutex
 	handle *wire.Handle // made by Ref, or bound
@@ -65,11 +65,16 @@ var scratch = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return &b
 // The error is that of the far side, as Recv gives it, or ErrClosed after
 // CloseSend, Close or the far side's return; ErrTooLarge for an item over
 // Config.MaxItem, where of a []byte its own bytes count; or ctx's own. A Send that
-// ctx ended has not sent the item. If that was larger than 256 KiB, or the link
+// ctx ended has not sent the item. If that had about 256 KiB or more, or the link
 // took nothing, and a part was sent, then the channel has ended.
 func (c *Channel[Send, Recv]) Send(ctx context.Context, item Send) error {
-	if c.side.gone.Load() {
-		return c.side.closed()
+	if c.side.left != nil {
+		if c.side.left.Err() != nil {
+			return c.side.closed()
+		}
+		var done func()
+		ctx, done = c.side.within(ctx)
+		defer done()
 	}
 	buf := scratch.Get().(*[]byte)
 	head, body, err := c.out.AppendParts((*buf)[:0], item)
@@ -96,12 +101,9 @@ func (c *Channel[Send, Recv]) Send(ctx context.Context, item Send) error {
 // channel goes on.
 func (c *Channel[Send, Recv]) Recv(ctx context.Context) (Recv, error) {
 	var none Recv
-	if c.side.gone.Load() {
-		return none, c.side.closed()
-	}
-	data, owned, err := c.end.Take(ctx)
+	data, owned, err := c.take(ctx)
 	if err != nil {
-		return none, c.side.public(ctx, err)
+		return none, err
 	}
 	defer c.end.Release()
 	var item Recv
@@ -133,7 +135,9 @@ func (c *Channel[Send, Recv]) All(ctx context.Context) iter.Seq2[Recv, error] {
 // io.EOF after those that were. It waits for a Send that goes on. It is
 // idempotent, and its error is always nil.
 func (c *Channel[Send, Recv]) CloseSend() error {
-	c.end.CloseSend()
+	if c.side.left == nil || c.side.left.Err() == nil {
+		c.end.CloseSend()
+	}
 	runtime.KeepAlive(c) // a channel in use was not dropped
 	return nil
 }
@@ -145,8 +149,8 @@ func (c *Channel[Send, Recv]) CloseSend() error {
 // what that returns says how it ended. It is idempotent, and its error is always
 // nil.
 func (c *Channel[Send, Recv]) Close() error {
-	if c.side.shared {
-		c.side.gone.Store(true)
+	if c.side.left != nil {
+		c.side.leave()
 		return nil
 	}
 	cause := c.side.closed()
@@ -163,9 +167,38 @@ func (c *Channel[Send, Recv]) Close() error {
 // ErrClosed if this side was closed before. It receives nothing: a routine that
 // sends more than the window waits for Recv, and so does Wait.
 func (c *Channel[Send, Recv]) Wait(ctx context.Context) error {
+	if c.side.left != nil {
+		var done func()
+		ctx, done = c.side.within(ctx)
+		defer done()
+	}
 	err := c.end.Wait(ctx)
 	runtime.KeepAlive(c) // a channel in use was not dropped
 	return c.side.public(ctx, err)
+}
+
+// take takes an item; the end's Release must follow.
+func (c *Channel[Send, Recv]) take(ctx context.Context) (data []byte, owned bool, err error) {
+	if c.side.left != nil {
+		if c.side.left.Err() != nil {
+			return nil, false, c.side.closed()
+		}
+		var done func()
+		ctx, done = c.side.within(ctx)
+		defer done()
+	}
+	data, owned, err = c.end.Take(ctx)
+	if err != nil {
+		return nil, false, c.side.public(ctx, err)
+	}
+	return data, owned, nil
+}
+
+// within returns a context that ends also when the end is given up.
+func (s *side) within(ctx context.Context) (both context.Context, done func()) {
+	both, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(s.left, cancel)
+	return both, func() { stop(); cancel() }
 }
 
 // closed is the error of what its own user has closed.
@@ -190,6 +223,8 @@ func (s *side) public(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, channel.ErrClosed):
 		return fmt.Errorf("%w: %s: %w", ErrClosed, s.name, err)
+	case s.left != nil && s.left.Err() != nil:
+		return s.closed()
 	case ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
 		return dispatch.CtxError(ctx)
 	}
@@ -205,10 +240,12 @@ func channelType[Send, Recv any]() string {
 	return fmt.Sprintf("Channel[%s,%s]", codec.TypeName(reflect.TypeFor[Send]()), codec.TypeName(reflect.TypeFor[Recv]()))
 }
 
-// exported is what a home knows of a channel's end.
+// exported is what a home knows of a channel's end. The owner, who may have kept
+// nothing but the handle, is not collected as long as others can bind it.
 type exported struct {
 	*channel.End
-	side *side
+	side  *side
+	owner any
 }
 
 // Ref returns a handle on this end of the channel. It is good for as long as the
@@ -222,8 +259,8 @@ func (c *Channel[Send, Recv]) Ref() ChannelRef[Send, Recv] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.handle == nil {
-		token := s.home.Export(exported{c.end, s})
-		s.handle = s.home.Handle(token, channelType[Send, Recv]())
+		token := s.home.Export(exported{c.end, s, c})
+		s.handle = s.home.Handle(token, channelType[Send, Recv](), c.end.Limit)
 		home, ch := s.home, c.end
 		ch.OnClose(func() { home.Withdraw(token) })
 	}
@@ -236,12 +273,16 @@ func (c *Channel[Send, Recv]) Ref() ChannelRef[Send, Recv] {
 // from it. In a program that is nobody's worker it may be any.
 //
 // Close gives up the handle, and so does the end of ctx; in a routine or a method
-// the channel's owner hears of either when that has returned. If it returned an
-// error, or its worker was lost, the channel ends for everybody with that reason,
-// unless the holder had said CloseSend and never received: what it was to say
-// would be missing. So a routine may well defer Close, and says CloseSend when it
-// has sent all. A holder that receives is sent up to a window in advance; when it
-// goes without having read that, the channel ends for everybody too.
+// the channel's owner hears of either when that has returned, unless the holder
+// has said CloseSend and never received. If it returned an error, or its worker
+// was lost before, the channel ends for everybody with that reason: what the holder
+// was to say would be missing. So a routine may well defer Close, and says
+// CloseSend when it has sent all. A routine holds what it has bound without that
+// until it returns; a process can hold 10,000.
+//
+// A holder that receives is sent up to a window in advance. What it has not read
+// when it closes goes back to be received by others, first of all; where that cannot
+// be, the channel ends for everybody, with the reason.
 //
 // A handle that cannot be reached from here gives an error that says where it is.
 func (r ChannelRef[Send, Recv]) Bind(ctx context.Context) (*Channel[Send, Recv], error) {
@@ -267,25 +308,23 @@ func (r ChannelRef[Send, Recv]) Bind(ctx context.Context) (*Channel[Send, Recv],
 		if !ok {
 			return nil, fmt.Errorf("afar: bind: the handle names no channel but %T", x)
 		}
-		s.name, s.worker, s.lost, s.talk, s.shared = own.side.name, own.side.worker, own.side.lost, own.side.talk, true
+		s.name, s.worker, s.lost, s.talk = own.side.name, own.side.worker, own.side.lost, own.side.talk
 		if own.Closed() { // not withdrawn yet
 			return nil, fmt.Errorf("%w: bind: the channel to %s", ErrClosed, s.name)
 		}
+		s.left, s.leave = context.WithCancel(ctx)
 		return newChannel(own.End, s, out, in), nil
 	}
 	stream, err := s.bind(ctx)
 	if err != nil {
 		return nil, err
 	}
-	config := channel.Config{Kind: channel.Holder, Name: s.name}
+	config := channel.Config{Kind: channel.Holder, Name: s.name, Limit: r.handle.Limit}
 	if r := peer.FromContext(ctx); r != nil && r.Streamed() {
 		config.Within = r
 	}
 	e := channel.New(stream, config)
 	e.OnClose(whenOver(ctx, e.Abandon))
-	if r := config.Within; r != nil { // ctx may have ended before
-		context.AfterFunc(r, func() { e.Abandon(dispatch.CtxError(r)) })
-	}
 	c := newChannel(e, s, out, in)
 	runtime.AddCleanup(c, func(e *channel.End) { e.Close(ErrClosed) }, e)
 	return c, nil
@@ -382,9 +421,9 @@ func NewWriter[Recv any](ch *Channel[[]byte, Recv]) *Writer {
 
 // use gives the bytes of the next item to f, which must not keep them.
 func (c *Channel[Send, Recv]) use(ctx context.Context, f func([]byte) error) error {
-	data, owned, err := c.end.Take(ctx)
+	data, owned, err := c.take(ctx)
 	if err != nil {
-		return c.side.public(ctx, err)
+		return err
 	}
 	defer func() {
 		c.end.Release()

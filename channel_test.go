@@ -366,9 +366,9 @@ func TestThousandChannels(t *testing.T) {
 		pool := open(t, scheme+":4")
 		const n = 1000
 		var wg sync.WaitGroup
-		var all, go_ sync.WaitGroup
+		var all, begin sync.WaitGroup
 		all.Add(n)
-		go_.Add(1)
+		begin.Add(1)
 		for i := range n {
 			wg.Go(func() {
 				ch, err := parrot.Start(within(t), pool)
@@ -378,7 +378,7 @@ func TestThousandChannels(t *testing.T) {
 					return
 				}
 				defer ch.Close()
-				go_.Wait()
+				begin.Wait()
 				for j := range 20 {
 					want := fmt.Sprint(i, " ", j)
 					if err := ch.Send(within(t), want); err != nil {
@@ -396,11 +396,11 @@ func TestThousandChannels(t *testing.T) {
 		}
 		all.Wait()
 		for _, w := range pool.Status().Workers {
-			if got := len(w.Channels); got != n/4 {
+			if got := len(w.Channels); got < n/4-n/40 || got > n/4+n/40 {
 				t.Errorf("%s has %d channels of %d", w.ID, got, n)
 			}
 		}
-		go_.Done()
+		begin.Done()
 		wg.Wait()
 		until(t, "no channel is open", func() bool {
 			return !slices.ContainsFunc(pool.Status().Workers, func(w afar.GatewayStatus) bool { return len(w.Channels) > 0 })

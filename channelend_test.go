@@ -441,3 +441,55 @@ func TestCloseDoesNotWaitForRecords(t *testing.T) {
 		}
 	})
 }
+
+// Whatever is killed, whenever: a conversation goes as it should until its worker
+// is lost, which is what it ends with then.
+func TestChannelsUnderFire(t *testing.T) {
+	pool := open(t, "local:3")
+	gateways := pool.Gateways()
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	talk := func() (lost bool) {
+		ch, err := parrot.Start(within(t), pool)
+		for i := 0; i < 200 && err == nil; i++ {
+			want, got := fmt.Sprint(i), ""
+			if err = ch.Send(within(t), want); err == nil {
+				if got, err = ch.Recv(within(t)); err == nil && got != want {
+					t.Errorf("%q, want %q", got, want)
+				}
+			}
+		}
+		if err == nil {
+			_ = ch.CloseSend()
+			err = ch.Wait(within(t))
+		}
+		if ch != nil {
+			_ = ch.Close()
+		}
+		if err != nil && !errors.Is(err, afar.ErrWorkerLost) {
+			t.Errorf("%v", err)
+		}
+		return err != nil
+	}
+	losses := make(chan bool, 1)
+	for range 8 {
+		wg.Go(func() {
+			for {
+				select {
+				case losses <- talk():
+				case <-stop:
+					return
+				}
+			}
+		})
+	}
+	for whole, lost := 0, 0; whole < 100 || lost < 20; {
+		if receive(t, losses) {
+			lost++
+		} else if whole++; whole%5 == 0 {
+			_ = gateways[whole/5%3].Kill()
+		}
+	}
+	close(stop)
+	wg.Wait()
+}

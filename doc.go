@@ -49,7 +49,7 @@
 // and the end of a call's context.
 //
 // Channels are bounded: what one side has sent and the other has not received is
-// at most 1 MiB, and beyond that Send waits. Routines and objects are not tried
+// at most 1 MiB, 4 in a flow of large items, and beyond that Send waits. Routines and objects are not tried
 // again when their worker is lost: their next use says so, with the reason. They
 // take no slots from calls, but a worker that is killed because of a call takes
 // them with it.

@@ -201,7 +201,8 @@ const lastRecords = 200 * time.Millisecond
 func (g *Gateway) discard(in *incarnation) dispatch.Lost {
 	_ = in.conn.Close()
 	<-in.lost
-	if errors.Is(in.reason, io.EOF) {
+	cut := errors.Is(in.reason, io.EOF) || errors.Is(in.reason, io.ErrClosedPipe) // by the worker's end
+	if cut {
 		timer := time.NewTimer(ownExit)
 		select {
 		case <-in.worker.Done():
@@ -216,7 +217,7 @@ func (g *Gateway) discard(in *incarnation) dispatch.Lost {
 	lost := dispatch.Lost{Worker: g.id, PID: in.worker.PID(), ExitCode: exit.Code, Signal: exit.Signal,
 		OutOfMemory: exit.OutOfMemory, Stderr: exit.Stderr}
 	lost.Host, _ = os.Hostname()
-	if !errors.Is(in.reason, io.EOF) && !errors.Is(in.reason, ErrClosed) {
+	if !cut && !errors.Is(in.reason, ErrClosed) {
 		lost.Reason = in.reason.Error()
 	}
 	g.pool.home.Leave(in.home)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/afar-go/afar/internal/conversation"
 	"github.com/afar-go/afar/internal/dispatch"
@@ -99,6 +100,9 @@ func serve(link launch.Link, id, image string, stop <-chan struct{}) {
 	base := context.WithValue(context.WithValue(context.Background(), workerKey{}, back), homeKey{}, home)
 	x := peer.NewExecutor(base, functions)
 	lane := back.Prepare()
+	if stop == nil { // this process is the worker
+		workerHome.Store(home)
+	}
 	hosts := conversation.NewHost(home)
 	conn := peer.Dial(link, peer.Config{
 		Hello:   wire.Hello{Image: image, Worker: id, Host: host, PID: os.Getpid(), Functions: keys},
@@ -130,8 +134,15 @@ var rootHome = sync.OnceValue(func() *handle.Home {
 	return handle.NewRoot(fmt.Sprintf("the program with pid %d on %s", os.Getpid(), host))
 })
 
+// workerHome is the home of a process that is a worker: what runs there with a
+// context of its own is at home there too.
+var workerHome atomic.Pointer[handle.Home]
+
 func homeOf(ctx context.Context) *handle.Home {
 	if home, ok := ctx.Value(homeKey{}).(*handle.Home); ok {
+		return home
+	}
+	if home := workerHome.Load(); home != nil {
 		return home
 	}
 	return rootHome()

@@ -31,6 +31,12 @@ func (s *Scale) Double() float64 {
 	return s.Factor
 }
 
+// tag can travel, as a figure cannot.
+type tag struct {
+	Name string
+	Tags []string
+}
+
 // figure has members of every sort.
 type figure struct {
 	shape
@@ -38,7 +44,7 @@ type figure struct {
 	Name    string
 	Tags    []string
 	When    time.Time
-	Next    *figure
+	Next    *tag
 	Any     any
 	Source  io.Reader // can neither be set nor read while it holds one
 	Channel chan int
@@ -52,7 +58,7 @@ func (f *figure) OnlyError() error                     { return fmt.Errorf("%s: 
 func (f *figure) NoError() error                       { return nil }
 func (f *figure) Nothing()                             { f.hidden++ }
 func (f *figure) Count() int                           { return f.hidden }
-func (f *figure) Mix(ctx context.Context, n int, s string, b []byte, m map[string]int, p *figure) (string, error) {
+func (f *figure) Mix(ctx context.Context, n int, s string, b []byte, m map[string]int, p *tag) (string, error) {
 	return fmt.Sprintf("%d %s %x %v %v", n, s, b, m, p != nil && p.Name == "inner"), ctx.Err()
 }
 func (f *figure) Join(sep string, parts ...string) string { return strings.Join(parts, sep) }
@@ -64,7 +70,7 @@ func (f *figure) Sum(_ context.Context, n ...int) (sum int, _ error) {
 }
 func (f *figure) Two() (int, int)   { return 1, 2 }
 func (f *figure) Listen(c chan int) {}
-func (f *figure) Twin() *figure     { return &figure{Name: f.Name, Tags: f.Tags} }
+func (f *figure) Twin() *tag        { return &tag{f.Name, f.Tags} }
 func (f *figure) Wrong(int) int     { panic("wrong") }
 
 var figures = afar.Class(newFigure)
@@ -94,7 +100,7 @@ func TestInvoke(t *testing.T) {
 			{"Nothing", nil, nil},
 			{"NoError", nil, nil},
 			{"Count", nil, int64(1)},
-			{"Mix", []any{7, "x", []byte{1}, map[string]int{"k": 1}, &figure{Name: "inner"}}, "7 x 01 map[k:1] true"},
+			{"Mix", []any{7, "x", []byte{1}, map[string]int{"k": 1}, &tag{Name: "inner"}}, "7 x 01 map[k:1] true"},
 			{"Mix", []any{uint8(7), "x", nil, nil, nil}, "7 x  map[] false"},
 			{"Join", []any{"-"}, ""},
 			{"Join", []any{"-", "a", "b", "c"}, "a-b-c"},
@@ -152,14 +158,14 @@ func TestGetAndSet(t *testing.T) {
 		if v, err := afar.Get[int](ctx, o, "Sum"); err != nil || v != 0 {
 			t.Errorf("a variadic method: %d, %v", v, err)
 		}
-		if v, err := afar.Get[*figure](ctx, o, "Next"); err != nil || v != nil {
+		if v, err := afar.Get[*tag](ctx, o, "Next"); err != nil || v != nil {
 			t.Errorf("a nil pointer: %v, %v", v, err)
 		}
 		now := time.Now().Round(0)
 		for what, err := range map[string]error{
 			"Name": afar.Set(ctx, o, "Name", "g"), "Sides": afar.Set(ctx, o, "Sides", 4), "Factor": afar.Set(ctx, o, "Factor", 2),
 			"Tags": afar.Set(ctx, o, "Tags", []string{"a", "b"}), "When": afar.Set(ctx, o, "When", now),
-			"Next": afar.Set(ctx, o, "Next", &figure{Name: "next"}), "Any": afar.Set[any](ctx, o, "Any", []any{"x", 1}),
+			"Next": afar.Set(ctx, o, "Next", &tag{Name: "next"}), "Any": afar.Set[any](ctx, o, "Any", []any{"x", 1}),
 		} {
 			if err != nil {
 				t.Errorf("%s: %v", what, err)
@@ -171,7 +177,7 @@ func TestGetAndSet(t *testing.T) {
 		if v, err := afar.Get[time.Time](ctx, o, "When"); err != nil || !v.Equal(now) {
 			t.Errorf("%v, %v", v, err)
 		}
-		if v, err := afar.Get[*figure](ctx, o, "Next"); err != nil || v == nil || v.Name != "next" {
+		if v, err := afar.Get[*tag](ctx, o, "Next"); err != nil || v == nil || v.Name != "next" {
 			t.Errorf("%v, %v", v, err)
 		}
 		if v, err := afar.Get[any](ctx, o, "Any"); err != nil || !reflect.DeepEqual(v, []any{"x", int64(1)}) {

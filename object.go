@@ -104,14 +104,15 @@ func (c *ClassOf[T, A]) New(ctx context.Context, at Opener, a A) (*Object[T], er
 		return nil, err
 	}
 	s := &side{name: c.f.Name, worker: g.id, home: g.pool.home, lost: t.lost, talk: t}
+	t.Type = codec.TypeName(reflect.TypeFor[T]())
 	t.Object, err = object.Create(ctx, t.in.conn, c.f.Name, info, argument, g.pool.config.MaxItem, t.listener(ctx))
 	if err != nil {
 		return nil, s.public(ctx, err)
 	}
-	t.Type = codec.TypeName(reflect.TypeFor[T]())
 	t.Begin(context.Background(), func() {})
 	s.handle = &wire.Handle{Path: t.in.home, Token: t.Object.Token(), Type: objectType[T](),
-		Label: fmt.Sprintf("worker %s (pid %d on %s)", g.id, t.in.hello.PID, t.in.hello.Host), Program: fingerprint(t.in.hello.Functions)}
+		Label: fmt.Sprintf("worker %s (pid %d on %s)", g.id, t.in.hello.PID, t.in.hello.Host), Program: fingerprint(t.in.hello.Functions),
+		Limit: g.pool.config.MaxItem}
 	o := &Object[T]{remote{t.Object, s, t.in.index, s.handle.Type}}
 	runtime.AddCleanup(o, (*conversation.Talk).Abandon, &t.Talk)
 	return o, nil
@@ -387,7 +388,7 @@ func (r ObjectRef[T]) Bind(ctx context.Context) (*Object[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	h := object.Bound(stream, s.name, 0)
+	h := object.Bound(stream, s.name, r.handle.Limit)
 	h.OnOver(whenOver(ctx, h.Close))
 	o := &Object[T]{remote{h, s, index, r.handle.Type}}
 	runtime.AddCleanup(o, func(h *object.Handle) { h.Close(ErrClosed) }, h)

@@ -99,7 +99,12 @@ func (r *RoutineOf[In, Out]) startAt(ctx context.Context, g *Gateway) (*Channel[
 	}
 	t.Channel = channel.New(s, channel.Config{Kind: channel.Starter, Name: r.f.Name, Limit: g.pool.config.MaxItem, Conn: conn,
 		Lost: func(err error) error { return t.lost(context.Background(), err) }})
-	t.Begin(ctx, func() { conn.Unlisten(s.ID()) })
+	t.Begin(ctx, func() {
+		conn.Unlisten(s.ID())
+		if conn.Session().Err() != nil {
+			t.Channel.Withdraw()
+		}
+	})
 	c := newChannel(t.Channel, &side{name: r.f.Name, worker: g.id, home: g.pool.home, lost: t.lost, talk: t}, r.in, r.out)
 	runtime.AddCleanup(c, (*conversation.Talk).Abandon, &t.Talk)
 	return c, nil
@@ -323,7 +328,7 @@ func (g *Gateway) talking() int {
 	switch {
 	case g.err != nil || g.draining:
 		load += over
-	case g.now == nil:
+	case g.now == nil || g.now.conn.Session().Err() != nil:
 		load += restarting
 	}
 	return load
@@ -409,6 +414,9 @@ func (t *talk) lost(ctx context.Context, err error) error {
 	}
 	loss := t.in.loss
 	loss.Function, loss.Attempt = t.Name, 1
+	if t.Object != nil {
+		loss.Function = "an object of " + t.Type
+	}
 	return publicError(t.Name, t.Worker, &loss)
 }
 

@@ -47,7 +47,7 @@ type Config struct {
 type End struct {
 	Config
 	stream *mux.Stream
-	wants  sync.Once     // a Holder has said that it wants to receive
+	bound  bound         // of a Holder
 	taken  atomic.Uint64 // items given to the user
 	shut   chan struct{} // closed when it can be used no more though it is not over
 
@@ -83,6 +83,10 @@ func (e *End) Closed() bool {
 	return e.done
 }
 
+// Withdraw calls the functions of OnClose: the end's link has ended, and nobody
+// new can use it.
+func (e *End) Withdraw() { e.close() }
+
 // close calls the functions of OnClose.
 func (e *End) close() {
 	e.mu.Lock()
@@ -99,6 +103,11 @@ func (e *End) interrupt(cause error) {
 	e.stream.Shut(cause)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.wake()
+}
+
+// wake wakes those who wait for the end; e.mu is held.
+func (e *End) wake() {
 	if !e.isShut {
 		e.isShut = true
 		close(e.shut)
@@ -125,14 +134,25 @@ func (e *End) Send(ctx context.Context, head, body []byte) error {
 			return &peer.TooLargeError{What: "item for " + e.Name, Size: n, Limit: e.Limit}
 		}
 	}
-	err := e.stream.Send(ctx, head, body)
+	var err error
+	if e.Kind == Holder {
+		err = e.sendBound(ctx, head, body)
+	} else {
+		err = e.stream.Send(ctx, head, body)
+	}
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() != nil && errors.Is(e.stream.Err(), mux.ErrReset) && e.reason(errCut) == errCut:
-		return err // ctx's: the stream has reset itself
+	case e.hasReset(ctx) && e.reason(errCut) == errCut:
+		return context.Cause(ctx)
 	}
 	return e.explain(ctx, err, true)
+}
+
+// hasReset tells whether the end of ctx has ended the stream, in this Send or
+// another, and not the other way around.
+func (e *End) hasReset(ctx context.Context) bool {
+	return ctx.Err() != nil && errors.Is(e.stream.Err(), mux.ErrReset) && !errors.Is(context.Cause(ctx), mux.ErrReset)
 }
 
 // size is what counts of an item.
@@ -150,9 +170,18 @@ func size(head, body []byte) int64 {
 // After the last it returns io.EOF, or what Wait returns.
 func (e *End) Take(ctx context.Context) (item []byte, owned bool, err error) {
 	if e.Kind == Holder {
-		e.wants.Do(e.stream.Grant)
+		return e.takeBound(ctx)
 	}
-	item, owned, err = e.stream.Take(ctx)
+	return e.takeIf(ctx, nil)
+}
+
+// takeIf is Take, unless wanted says no when there is an item: then the error is
+// mux.ErrUnwanted.
+func (e *End) takeIf(ctx context.Context, wanted func() bool) (item []byte, owned bool, err error) {
+	item, owned, err = e.stream.TakeIf(ctx, wanted)
+	if err == mux.ErrUnwanted {
+		return nil, false, err
+	}
 	if err != nil {
 		return nil, false, e.explain(ctx, err, false)
 	}
@@ -166,7 +195,9 @@ func (e *End) Release() { e.stream.Release() }
 // CloseSend says that no more items will be sent. It waits for a Send that goes
 // on.
 func (e *End) CloseSend() {
-	e.stream.End()
+	if e.Kind != Holder || e.endBound() {
+		e.stream.End()
+	}
 }
 
 // Close closes the end for its own user; cause is what its methods return from
@@ -180,17 +211,14 @@ func (e *End) Close(cause error) {
 	if !e.Over() {
 		e.reason(cause)
 	}
-	if e.Within != nil && e.Within.Err() == nil {
-		e.interrupt(cause)
+	if e.Kind == Holder {
+		e.closeBound(cause)
 		return
 	}
 	defer e.close()
-	switch {
-	case e.Kind == Routine:
+	if e.Kind == Routine {
 		e.interrupt(cause)
-	case e.Kind == Holder && !errors.Is(cause, errAbandoned):
-		e.finish(wire.EndDone, nil, 0)
-	default:
+	} else {
 		e.finish(wire.EndClosed, cause, 0)
 	}
 }
@@ -223,12 +251,19 @@ func (e *End) abort(cause error) {
 	}
 }
 
+// retire closes a routine's end for what the routine has left behind, which must
+// not end the stream before that can say how the routine has returned. The end
+// of its context is to come between retire and returned, so that the stream's end
+// is not the reason of it.
+func (e *End) retire() {
+	if !e.Over() {
+		e.interrupt(e.reason(errReturned))
+	}
+}
+
 // returned ends a routine's end: the routine has returned, with an error or nil,
 // and sent so many log records until then.
 func (e *End) returned(err error, logged uint64) {
-	if !e.Over() {
-		e.reason(errReturned)
-	}
 	if err == nil {
 		e.finish(wire.EndDone, nil, logged)
 	} else {

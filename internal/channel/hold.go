@@ -19,6 +19,8 @@ import (
 // else who does, each item going to one of them. It is a handle.Exported.
 func (e *End) Hold(s *mux.Stream, lost handle.Lost) error {
 	h := &hold{end: e, stream: s, lost: lost}
+	h.over, h.cancel = handle.Until(s)
+	h.wants, h.stop = context.WithCancel(h.over)
 	go h.serve()
 	return nil
 }
@@ -29,6 +31,11 @@ type hold struct {
 	stream *mux.Stream
 	lost   handle.Lost // of its link
 
+	over   context.Context // ends with the stream
+	cancel context.CancelFunc
+	wants  context.Context // ends when it wants to receive no more
+	stop   context.CancelFunc
+
 	ended bool // it has said that it sends no more; used by up, and by serve after it
 
 	pulled atomic.Bool   // it wants to receive
@@ -37,6 +44,7 @@ type hold struct {
 }
 
 func (h *hold) serve() {
+	defer h.cancel()
 	if h.stream.Send(context.Background(), nil, nil) != nil { // the welcome
 		return
 	}
@@ -47,9 +55,7 @@ func (h *hold) serve() {
 	h.left(h.stream.Err())
 }
 
-// up carries what the holder sends, until it sends no more. What it sends to an
-// end that is over is dropped, as long as it receives and has not received all
-// that came before: it must not wait for ever for room.
+// up carries what the holder sends, until it sends no more.
 func (h *hold) up() {
 	ctx := context.Background()
 	for {
@@ -61,43 +67,70 @@ func (h *hold) up() {
 		if err != nil {
 			return
 		}
-		if err := h.end.Send(ctx, item, nil); err != nil && (!h.end.Over() || h.end.State().Held == 0 || !h.pulled.Load()) {
+		if err := h.take(ctx, item); err != nil {
+			if !h.end.Over() && !errors.Is(err, ErrClosed) { // the far side would miss it
+				h.end.abort(fmt.Errorf("%w: an item of the holder of a handle on it was refused: %w", ErrClosed, err))
+			}
 			h.finish(err)
 		}
 	}
 }
 
+// take takes what the holder sends. An error is why it can use the end no more.
+// What it sends to an end that is over is dropped, as long as it receives and has
+// not received all that came before: it must not wait for ever for room.
+func (h *hold) take(ctx context.Context, item []byte) error {
+	switch {
+	case len(item) > 0 && item[0] == wire.HolderItem:
+		err := h.end.Send(ctx, item[1:], nil)
+		if err != nil && h.end.Over() && h.end.State().Held > 0 && h.pulled.Load() {
+			return nil
+		}
+		return err
+	case len(item) == 1 && item[0] == wire.HolderStop:
+		h.stop()
+		return nil
+	case len(item) > 0 && item[0] == wire.HolderReturn:
+		if !h.end.stream.PutBack(item[1:]) {
+			h.end.abort(fmt.Errorf("%w: the holder of a handle on it has left items unread, and nobody receives them", ErrClosed))
+		}
+		return nil
+	}
+	return fmt.Errorf("%w: item of a holder", wire.ErrMalformed)
+}
+
 // down carries what the holder wants to receive.
 func (h *hold) down() {
-	over, cancel := handle.Until(h.stream)
-	defer cancel()
-	wait, stop := handle.Until(h.end.stream)
+	room, stop := handle.Until(h.end.stream)
 	defer stop()
-	for {
+	defer context.AfterFunc(h.wants, stop)()
+	wanted := func() bool { return h.wants.Err() == nil && h.stream.Err() == nil }
+	for h.wants.Err() == nil {
 		// Nothing is taken from the others before there is room for it there.
-		if h.stream.Ready(wait) != nil {
-			if over.Err() != nil || h.end.State().Held == 0 {
+		if h.stream.Ready(room) != nil {
+			if h.wants.Err() != nil || h.end.State().Held == 0 {
 				break
 			}
-			if h.stream.Ready(over) != nil { // the far side has ended, but items are left
-				return
+			if h.stream.Ready(h.wants) != nil { // the far side has ended, but items are left
+				break
 			}
 		}
 		h.pulled.Store(true)
-		item, owned, err := h.end.Take(over)
-		if err == io.EOF && !h.end.Over() {
-			h.stream.End()
-			break
-		} else if err != nil {
+		// Nor before it comes, when the holder may have gone.
+		item, owned, err := h.end.takeIf(h.wants, wanted)
+		if err != nil && h.wants.Err() == nil && (err != io.EOF || h.end.Over()) {
 			h.finish(err)
 			return
+		} else if err != nil {
+			h.stream.End() // there are no more, or it wants no more
+			break
 		}
 		if !owned {
 			item = append([]byte(nil), item...)
 		}
 		h.end.Release()
 		h.given.Add(1)
-		if err := h.stream.Send(over, item, nil); err != nil {
+		if err := h.stream.Send(h.over, item, nil); err != nil {
 			if h.told.Load() || h.stream.Err() == nil { // it may be too large for that link
 				h.end.abort(fmt.Errorf("%w: an item was lost on its way to the holder of a handle on it: %w", ErrClosed, err))
 				h.finish(err)
@@ -105,10 +138,13 @@ func (h *hold) down() {
 			return
 		}
 	}
+	if h.wants.Err() != nil {
+		h.stream.End() // it waits for that
+	}
 	select {
 	case <-h.end.Done():
-		h.finish(h.end.Wait(over))
-	case <-over.Done():
+		h.finish(h.end.Wait(h.over))
+	case <-h.over.Done():
 	}
 }
 

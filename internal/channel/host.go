@@ -37,12 +37,13 @@ func (h *Host) Start(s *mux.Stream, rest *wire.Reader) error {
 	e := New(s, Config{Kind: Routine, Name: "the caller of " + f.Name, Limit: h.Limit()})
 	go peer.Guard(func() error { return f.Body.(Body)(r, e) }, func(err error) {
 		logged := r.Logged()
-		// The context first: else the stream's end would be the reason of its end.
+		e.retire()
 		if err == nil {
 			cancel(peer.ErrReturned)
 		} else {
 			cancel(err)
 		}
+		r.Ended(err)
 		e.returned(err, logged)
 	})
 	return nil

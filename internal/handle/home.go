@@ -130,15 +130,30 @@ func (h *Home) Withdraw(token string) {
 	delete(h.exports, token)
 }
 
-// Handle returns the handle of what a token names here.
-func (h *Home) Handle(token, typ string) *wire.Handle {
+// Handle returns the handle of what a token names here, which takes items of so
+// many bytes.
+func (h *Home) Handle(token, typ string, limit int64) *wire.Handle {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return &wire.Handle{Path: h.path, Token: token, Type: typ, Label: h.label}
+	return &wire.Handle{Path: h.path, Token: token, Type: typ, Label: h.label, Limit: limit}
 }
 
 // Local returns what a handle names if that is in this home.
+//
+// In a worker it finds nothing: its handles lead through the caller, also to the
+// worker itself, so that a holder there is what it is everywhere else.
 func (h *Home) Local(to *wire.Handle) (x Exported, here bool, err error) {
+	h.mu.Lock()
+	worker := h.up != nil
+	h.mu.Unlock()
+	if worker {
+		return nil, false, nil
+	}
+	return h.Own(to)
+}
+
+// Own returns what a handle names if that is in this home, a worker's too.
+func (h *Home) Own(to *wire.Handle) (x Exported, here bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !slices.Equal(h.path, to.Path) {
@@ -262,7 +277,7 @@ func (h *Home) Accept(s *mux.Stream, rest *wire.Reader) error {
 }
 
 func (h *Home) accept(s *mux.Stream, to *wire.Handle) error {
-	x, here, err := h.Local(to)
+	x, here, err := h.Own(to)
 	if err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func (x *export) Hold(s *mux.Stream, lost Lost) error {
 func (r *tree) offer(at string) (*export, *wire.Handle) {
 	x := &export{streams: make(chan *mux.Stream, 100)}
 	h := r.home(at)
-	return x, h.Handle(h.Export(x), "Thing")
+	return x, h.Handle(h.Export(x), "Thing", 0)
 }
 
 // route binds something that is in one home in another, and returns both ends

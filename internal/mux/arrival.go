@@ -64,8 +64,8 @@ func (st *Stream) admit(charge int) (bool, error) {
 		return false, nil
 	}
 	in.held += charge
-	if in.held > st.session.config.Window {
-		return false, st.session.malformed("more than the window of %d bytes", st.session.config.Window)
+	if in.held > in.window {
+		return false, st.session.malformed("more than the window of %d bytes", in.window)
 	}
 	return true, nil
 }
@@ -103,6 +103,9 @@ func (st *Stream) arriveLarge(rd *reader, item []byte) {
 	charge := in.part
 	in.part = 0
 	in.received++
+	if in.item != nil {
+		in.bulk += len(item)
+	}
 	if in.item == nil {
 		in.fresh.addLarge(largeItem{item, charge})
 		st.wakeSoon(rd)
@@ -118,7 +121,7 @@ func (st *Stream) wakeSoon(rd *reader) {
 	if !in.waiting {
 		return
 	}
-	if in.held-in.withheld-int(in.owed.Load()) > st.session.config.Window/4 {
+	if in.held-in.withheld-int(in.owed.Load()) > in.window/4 {
 		in.wake()
 	} else if !in.due {
 		in.due = true
@@ -131,6 +134,7 @@ func (st *Stream) wakeSoon(rd *reader) {
 func (st *Stream) pass(rd *reader, give func(handle func([]byte, bool)), charge int) {
 	in := &st.in
 	in.owed.Add(int64(charge))
+	st.widen()
 	st.giveBack()
 	rd.fresh = true
 	in.handling = true

@@ -3,8 +3,11 @@ package mux
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+
+	"github.com/afar-go/afar/internal/wire"
 )
 
 // openedWith is opened with options.
@@ -200,4 +203,58 @@ func TestGrantOfAHandledStream(t *testing.T) {
 			t.Errorf("%d handled", n)
 		}
 	})
+}
+
+// A stream gets a wider window while it carries large items that are taken, and
+// only then: one that nobody reads, or of small items, holds one window.
+func TestWideWindow(t *testing.T) {
+	for _, test := range []struct {
+		size  int // of items
+		taken int // bytes
+		want  int // windows
+	}{
+		{wire.MaxFrame, 0, 1},
+		{wire.MaxFrame, DefaultWindow, 1},
+		{wire.MaxFrame, 3 * DefaultWindow, wide},
+		{5 * DefaultWindow, 15 * DefaultWindow, wide},
+		{smallItem, 5 * DefaultWindow, 1},
+	} {
+		for _, handled := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				a, b := pair(t, quiet())
+				var o StreamOptions
+				var taken atomic.Int64
+				enough := func() bool { return taken.Load() >= int64(test.taken) }
+				if handled {
+					o.Item = func(item []byte, _ bool) { taken.Add(int64(len(item))) }
+				}
+				near, far := openedWith(t, a, b, o)
+				item := make([]byte, test.size)
+				sending, stop := context.WithCancel(t.Context())
+				go func() {
+					for !handled || !enough() {
+						if far.Send(sending, nil, item) != nil {
+							return
+						}
+					}
+				}()
+				for !handled && !enough() {
+					item, err := near.Recv(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					taken.Add(int64(len(item)))
+				}
+				synctest.Wait()
+				if n, limit := unread(near), test.want*DefaultWindow; n > limit {
+					t.Errorf("%+v: %d bytes are held, limit %d", test, n, limit)
+				}
+				if near.in.window != test.want*DefaultWindow {
+					t.Errorf("%+v: a window of %d bytes", test, near.in.window)
+				}
+				books(t, far, near)
+				stop()
+			})
+		}
+	}
 }

@@ -105,7 +105,8 @@ func (s *Session) flushLocked(out, bulk uint64) {
 			break
 		}
 	}
-	if w.relief != nil {
+	if w.timed {
+		w.timed = false
 		w.relief.Stop()
 	}
 	w.turn.release()
@@ -156,7 +157,9 @@ func (s *Session) writeOnce(first, second []byte) int {
 // beRelieved has somebody else read if the writing that begins takes long and
 // is the reader's.
 func (s *Session) beRelieved() {
-	if w := &s.writer; w.relief == nil {
+	w := &s.writer
+	w.timed = true
+	if w.relief == nil {
 		w.relief = time.AfterFunc(patience, s.relieve)
 	} else {
 		w.relief.Reset(patience)

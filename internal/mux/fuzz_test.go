@@ -152,7 +152,7 @@ func (v *victim) held() {
 	// Resets and one pong; a credit for each half window; and what is echoed.
 	answers := (maxRefused+c.MaxStreams)*(maxReason+wire.MaxHeader) + wire.MaxHeader
 	credits := (v.data/(c.Window/2) + 1) * 2 * wire.MaxHeader
-	echoes := (c.MaxStreams + 2) * (c.Window + wire.MaxHeader)
+	echoes := (c.MaxStreams + 2) * (wide*c.Window + wire.MaxHeader)
 	if n, limit := len(w.out), answers+credits+echoes; n > limit {
 		v.t.Errorf("%d bytes wait to be written, limit %d", n, limit)
 	}
@@ -167,7 +167,7 @@ func (v *victim) held() {
 		v.t.Errorf("%d streams are open, limit %d and two", n, c.MaxStreams)
 	}
 	for _, st := range v.all {
-		if n, limit := unread(st), c.Window+int(c.MaxMessage); n > limit {
+		if n, limit := unread(st), wide*c.Window+int(c.MaxMessage); n > limit {
 			v.t.Errorf("a stream holds %d bytes, limit %d", n, limit)
 		}
 	}

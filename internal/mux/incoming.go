@@ -3,6 +3,7 @@ package mux
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -15,10 +16,12 @@ type incoming struct {
 	batch   batch        // of whoever has the turn
 	owed    atomic.Int64 // of held: taken, credit not sent yet
 	dropped atomic.Bool  // what has arrived does not count any more
+	some    atomic.Bool  // again is not empty
 
 	tag    []byte // of the frames of whole items, in space
 	space  [10]byte
 	parcel parcel // of the reader: an item in several frames, of which some has come
+	bulk   int    // bytes of large items that were taken, until there is a wide window
 
 	mu       sync.Mutex
 	fresh    batch         // items that nobody has gone through
@@ -27,10 +30,15 @@ type incoming struct {
 	due      bool          // and will be woken soon
 	err      error         // why nothing more will come
 	received uint64        // items
+	window   int           // what the peer may have sent and nobody taken, as credit counts it
 	held     int           // charged for what has come, and not given back as credit
 	part     int           // of held: for parcel
 	withheld int           // of held: not given before Grant
 	parted   bool          // the parcel counts in Session.parcels
+	ended    bool          // somebody was told that no more will come
+
+	again     [][]byte // items that were put back
+	heldAgain int      // what they would take up of the window
 
 	// What StreamOptions are, and what becomes of them.
 	item     func([]byte, bool)
@@ -58,19 +66,46 @@ func (st *Stream) Recv(ctx context.Context) ([]byte, error) {
 // Release only. Release must follow each successful Take; other receivers wait
 // meanwhile. An owned item that the caller does not keep may be given to Free.
 func (st *Stream) Take(ctx context.Context) (item []byte, owned bool, err error) {
+	return st.TakeIf(ctx, nil)
+}
+
+// ErrUnwanted is what TakeIf returns for an item that it has left.
+var ErrUnwanted = errors.New("item left for others")
+
+// TakeIf is Take by somebody who may not want an item any more when it comes:
+// wanted is asked once there is one, and if it says no the item stays there for the
+// next who receives. It must not block; nil says yes.
+func (st *Stream) TakeIf(ctx context.Context, wanted func() bool) (item []byte, owned bool, err error) {
 	in := &st.in
 	if err := in.turn.acquire(ctx); err != nil {
 		return nil, false, err
 	}
-	for in.batch.empty() || in.dropped.Load() {
-		if err := st.more(ctx); err != nil {
+	for {
+		if in.dropped.Load() || in.batch.empty() && !in.some.Load() {
+			if err := st.more(ctx); err != nil {
+				in.turn.release()
+				return nil, false, err
+			}
+			continue
+		}
+		if wanted != nil && !wanted() {
 			in.turn.release()
-			return nil, false, err
+			return nil, false, ErrUnwanted
+		}
+		if !in.some.Load() {
+			break
+		}
+		if item, ok := in.second(); ok {
+			return item, true, nil
 		}
 	}
 	item, owned, charge := in.batch.next(len(in.tag))
-	if in.owed.Add(int64(charge)) >= int64(st.session.config.Window/2) {
+	if owned {
+		in.bulk += len(item)
+	}
+	if in.owed.Add(int64(charge)) >= int64(in.window/2) || owned && st.narrow() {
 		in.mu.Lock()
+		st.widen()
 		st.giveBack()
 		in.mu.Unlock()
 		st.session.Kick()
@@ -88,7 +123,11 @@ func (st *Stream) more(ctx context.Context) error {
 	defer in.mu.Unlock()
 	in.batch.reset(!in.fresh.empty())
 	for in.fresh.empty() {
+		if len(in.again) > 0 && !in.dropped.Load() {
+			return nil
+		}
 		if in.err != nil {
+			in.ended = true
 			return in.err
 		}
 		if in.arrived == nil {
@@ -109,7 +148,7 @@ func (st *Stream) more(ctx context.Context) error {
 		}
 		in.mu.Lock()
 		in.waiting = false
-		if err != nil && in.fresh.empty() {
+		if err != nil && in.fresh.empty() && len(in.again) == 0 {
 			return err
 		}
 	}
@@ -154,7 +193,7 @@ func (st *Stream) giveBack() bool {
 	if early {
 		grant += in.part
 	}
-	if grant < st.session.config.Window/2 || in.withheld > 0 {
+	if grant < in.window/2 || in.withheld > 0 {
 		return false
 	}
 	if early {
@@ -163,6 +202,31 @@ func (st *Stream) giveBack() bool {
 	in.owed.Add(-owed)
 	st.sendCredit(grant)
 	return true
+}
+
+// wide is how many windows a stream of large items gets.
+const wide = 4
+
+// narrow tells whether the window should be wider: much has come in large items,
+// and was taken. Then so much goes over a fast link while credit is under way. A
+// stream that nobody reads stays at one window.
+//
+// Only who calls this changes the window: whoever has the turn, or the reader if
+// there is a handler.
+func (st *Stream) narrow() bool {
+	window := st.session.config.Window
+	return st.in.window == window && st.in.bulk >= 2*window
+}
+
+// widen gives the peer a wider window if that is due. in.mu is held.
+func (st *Stream) widen() {
+	in := &st.in
+	if st.narrow() && in.withheld == 0 {
+		more := (wide - 1) * in.window
+		in.window += more
+		in.held += more
+		in.owed.Add(int64(more))
+	}
 }
 
 // sendCredit gives n bytes of held back; in.mu is held.

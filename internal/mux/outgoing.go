@@ -141,7 +141,10 @@ func (st *Stream) failed(ctx context.Context, sent int, err error) error {
 		defer o.mu.Unlock()
 		return o.err
 	}
-	if sent > 0 && ctx.Err() != nil {
+	o.mu.Lock()
+	open := o.err == nil // and not shut
+	o.mu.Unlock()
+	if sent > 0 && open && ctx.Err() != nil {
 		st.Reset("sender gave up inside an item")
 	}
 	return err
@@ -247,9 +250,9 @@ func (st *Stream) credited(payload []byte) error {
 	if o.err != nil {
 		return nil
 	}
-	window := st.session.config.Window
-	if n > uint64(window) || o.credit+int(n) > window {
-		return st.session.malformed("credit beyond the window")
+	most := wide * st.session.config.Window
+	if n > uint64(most) || o.credit+int(n) > most {
+		return st.session.malformed("credit beyond the widest window")
 	}
 	o.credit += int(n)
 	o.queue.callAll()

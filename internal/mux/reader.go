@@ -177,7 +177,7 @@ func (s *Session) frame(rd *reader) (wire.Header, []byte, error) {
 			return h, nil, err
 		}
 		end := rd.r + size + h.Length
-		if size > 0 && inParts(h) {
+		if size > 0 && h.Kind != wire.Message && inParts(h) {
 			if rd.fresh && end > rd.w {
 				if err := s.idle(rd); err != nil {
 					return h, nil, err
@@ -232,6 +232,12 @@ func inParts(h wire.Header) bool {
 // while more comes: being woken for each item costs a receiver, and the machine,
 // more than most items do.
 func (rd *reader) wake() {
+	if len(rd.due) > 0 {
+		rd.wakeAll()
+	}
+}
+
+func (rd *reader) wakeAll() {
 	for i, st := range rd.due {
 		in := &st.in
 		in.mu.Lock()

@@ -8,9 +8,10 @@
 // Whatever the peer sends, a session holds of what it has received at most one
 // large message (Config.MaxMessage bytes), one read buffer (256 KiB) and, for
 // each of the streams that are not over, its purpose and a window (Config.Window
-// bytes), and where a receiver waits for an item larger than that, or has items
-// handed to it by the reader, the item (Config.MaxMessage bytes). Buffers grow by
-// doubling or more, so it may be a few times that.
+// bytes, or four times as many after several large items that were taken), and
+// where a receiver waits for an item larger than that, or has items handed to it by
+// the reader, the item (Config.MaxMessage bytes). Buffers grow by doubling or more,
+// so it may be a few times that.
 //
 // What it sends on its own account is bounded too: a pong is left out when
 // anything else waits to be sent, a peer's stream that was reset or finished
@@ -68,7 +69,7 @@ type Config struct {
 	Initiator  bool          // exactly one of the two sides: decides who uses odd stream ids
 	Keepalive  time.Duration // period of pings on a silent link; 0: 10 s, negative: none
 	MaxMessage int64         // bytes of the largest message that is accepted; 0: 65 MiB
-	Window     int           // bytes that a stream may have sent and its reader not yet taken; 0: 1 MiB, at least 64
+	Window     int           // bytes that a stream may have sent and its receiver not yet taken; 0: 1 MiB, at least 64
 	MaxStreams int           // that the peer may have open at a time, and that are not over; 0: 1024
 }
 

@@ -72,9 +72,11 @@ func TestShutInsideAnItem(t *testing.T) {
 		a, b := pair(t, quiet())
 		near, far := opened(t, a, b)
 		failed := make(chan error, 1)
-		go func() { failed <- near.Send(context.Background(), nil, make([]byte, 2*DefaultWindow)) }()
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { failed <- near.Send(ctx, nil, make([]byte, 2*DefaultWindow)) }()
 		synctest.Wait()
 		near.Shut(errShut)
+		cancel() // it does not reset what is shut
 		if err := <-failed; err != errShut {
 			t.Error(err)
 		}

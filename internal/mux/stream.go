@@ -84,6 +84,7 @@ func newStream(s *Session, id uint64, purpose []byte, credit int, o StreamOption
 	in := &st.in
 	in.tag = binary.AppendUvarint(in.space[:0], id<<4|uint64(wire.Item))
 	in.item, in.over = o.Item, o.Over
+	in.window = window
 	in.withheld = window - max(0, o.Credit)
 	in.held = in.withheld
 	return st
@@ -204,7 +205,7 @@ func (st *Stream) State() StreamState {
 	defer in.mu.Unlock()
 	s.Received = in.received
 	if !in.dropped.Load() {
-		s.Held = in.held - in.withheld - int(in.owed.Load())
+		s.Held = in.held - in.withheld - int(in.owed.Load()) + in.heldAgain
 	}
 	return s
 }

@@ -49,6 +49,7 @@ type writer struct {
 
 	// Of whoever has the turn.
 	relief *time.Timer
+	timed  bool // relief runs
 	vector [3][]byte
 }
 

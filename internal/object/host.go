@@ -97,6 +97,7 @@ func (o *instance) construct(info *wire.Info, argument []byte) {
 		reply := wire.Reply{}
 		reply.SetLogged(r.Logged())
 		cancel(ended(err))
+		r.Ended(err)
 		if err != nil {
 			peer.Finish(s, wire.Ending{Code: wire.EndFailed, Logged: reply.Logged}, err)
 			return
@@ -140,6 +141,7 @@ func (o *instance) serve(j *job) {
 	}, func(err error) {
 		reply.SetLogged(r.Logged())
 		end(ended(err))
+		r.Ended(err)
 		o.answer(j, reply, err)
 	})
 }

@@ -365,7 +365,7 @@ func TestStreamThatHasEnded(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.Finish(nil)
-		x, _, err := r.home.Local(r.home.Handle(h.Token(), ""))
+		x, _, err := r.home.Own(r.home.Handle(h.Token(), "", 0))
 		if err != nil {
 			t.Fatal(err)
 		}

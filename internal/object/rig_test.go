@@ -250,7 +250,7 @@ func (r *rig) bound(h *Handle) *Handle {
 
 func (r *rig) bind(token string) (*mux.Stream, error) {
 	caller := handle.NewWorker("holder") // whose way to the object is the same link
-	to := r.home.Handle(token, "thing")
+	to := r.home.Handle(token, "thing", 0)
 	caller.Settle([]string{to.Path[0], "holder"}, r.caller)
 	s, _, err := caller.Bind(context.Background(), to)
 	return s, err

@@ -97,7 +97,7 @@ func (r *Running) run(input []byte) (status byte, payload []byte) {
 	}
 	ch := r.chunk
 	out, err := r.invoke(input, ch.buf[:0])
-	r.ended(err)
+	r.Ended(err)
 	if cap(out) > cap(ch.buf) && cap(out) <= MaxChunk {
 		ch.buf = out
 	}

@@ -417,7 +417,7 @@ func (ch *chunk) gone() {
 			call.flushProgress(p)
 		}
 		logged = call.logged.Load()
-		call.ended(&panicError{goexitFault()})
+		call.Ended(&panicError{goexitFault()})
 	}
 	ch.store(wire.StatusFailed, goexitFault().Append(nil), logged)
 }

@@ -2,7 +2,7 @@ package peer
 
 import "sync"
 
-// watchers is what is to be done when a call has ended.
+// watchers is what is to be done when a call, a routine or a method has ended.
 type watchers struct {
 	mu   sync.Mutex
 	over bool
@@ -10,14 +10,11 @@ type watchers struct {
 	do   map[uint64]func(error)
 }
 
-// OnEnd has do called, once, with how a call has ended: ErrReturned, or the error
-// that it returned. The contexts of calls do not tell, since several share one.
-// stop ends that. What runs over a stream of its own, and a call that has ended,
-// do without: their contexts tell.
+// OnEnd has do called, once, with how what runs has ended: ErrReturned, or the
+// error that it returned. It is called before the far side hears of the end, and
+// the contexts of calls do not even tell, since several share one. stop ends that.
+// After the end do is not called.
 func (r *Running) OnEnd(do func(error)) (stop func()) {
-	if r.chunk == nil {
-		return func() {}
-	}
 	r.watched.CompareAndSwap(nil, new(watchers))
 	e := r.watched.Load()
 	e.mu.Lock()
@@ -38,8 +35,9 @@ func (r *Running) OnEnd(do func(error)) (stop func()) {
 	}
 }
 
-// ended calls what OnEnd was given.
-func (r *Running) ended(err error) {
+// Ended calls what OnEnd was given, with ErrReturned in place of nil. Who runs a
+// routine or a method calls it when that has ended.
+func (r *Running) Ended(err error) {
 	e := r.watched.Load()
 	if e == nil {
 		return

@@ -64,6 +64,8 @@ type Handle struct {
 	Token string   // which one there; not to be guessed
 	Type  string   // its Go type, for those who bind it
 	Label string   // where it lives, in words
+	// Limit is how many bytes an item or a request may have there; 0: any.
+	Limit int64
 	// Program stands for the functions that the home knows, by whose positions
 	// methods are named; empty when it does not matter.
 	Program string
@@ -75,12 +77,12 @@ func (h *Handle) Append(dst []byte) []byte {
 	for _, s := range []string{h.Token, h.Type, h.Label, h.Program} {
 		dst = AppendText(dst, s)
 	}
-	return dst
+	return AppendLong(dst, h.Limit)
 }
 
 // ParseHandle reads a handle that is the rest of something.
 func ParseHandle(r *Reader) (*Handle, error) {
-	h := &Handle{Path: parsePath(r), Token: r.Text(), Type: r.Text(), Label: r.Text(), Program: r.Text()}
+	h := &Handle{Path: parsePath(r), Token: r.Text(), Type: r.Text(), Label: r.Text(), Program: r.Text(), Limit: r.Long()}
 	if len(h.Path) == 0 {
 		r.fail("handle without a home")
 	}
@@ -103,6 +105,13 @@ func parsePath(r *Reader) []string {
 	}
 	return path
 }
+
+// What an item of a channel's holder to its owner is: its first byte.
+const (
+	HolderItem   byte = iota // the rest is an item for the far side
+	HolderStop               // it wants no more items; nothing follows
+	HolderReturn             // the rest is an item that it was given and has not read
+)
 
 // Operations on an object.
 const (

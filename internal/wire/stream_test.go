@@ -19,7 +19,7 @@ func specStreams() map[string][]byte {
 		"purpose-routine": wire.AppendPurpose(nil, wire.PurposeRoutine, &wire.Info{Function: 3, Attempt: 1}),
 		"ending-done":     (&wire.Ending{Logged: 2, Taken: 7}).Append(nil),
 		"ending-closed":   (&wire.Ending{Code: wire.EndClosed, Fault: specFault()}).Append(nil),
-		"handle":          (&wire.Handle{Path: []string{"r", "w"}, Token: "t", Type: "Obj[T]", Label: "l"}).Append(nil),
+		"handle":          (&wire.Handle{Path: []string{"r", "w"}, Token: "t", Type: "Obj[T]", Label: "l", Limit: 1024}).Append(nil),
 		"request-call":    append(call.AppendHead(nil), 3),
 		"request-set":     append(set.AppendHead(nil), 0x18, 0x2a),
 		"request-cancel":  append(cancel.AppendHead(nil), specFault()...),
@@ -40,7 +40,7 @@ func TestStreamRoundTrips(t *testing.T) {
 		t.Errorf("ending became %+v, %v", end, err)
 	}
 	h, err := wire.ParseHandle(wire.NewReader(shown["handle"]))
-	if want := (&wire.Handle{Path: []string{"r", "w"}, Token: "t", Type: "Obj[T]", Label: "l"}); err != nil || !reflect.DeepEqual(h, want) {
+	if want := (&wire.Handle{Path: []string{"r", "w"}, Token: "t", Type: "Obj[T]", Label: "l", Limit: 1024}); err != nil || !reflect.DeepEqual(h, want) {
 		t.Errorf("handle became %+v, %v", h, err)
 	}
 	q, err := wire.ParseRequest(shown["request-set"])
@@ -80,7 +80,7 @@ func TestStreamMalformed(t *testing.T) {
 	}{
 		"info":      {{"empty", nil}, {"bytes behind", []byte{0, 0, 1, 0, 9}}},
 		"ending":    {{"empty", nil}, {"code", []byte{3, 0, 0}}, {"bytes behind done", []byte{0, 0, 0, 1}}, {"short", []byte{1, 0}}},
-		"handle":    {{"empty", nil}, {"no home", []byte{0, 0, 0, 0, 0}}, {"path longer than the bytes", []byte{9, 1}}, {"bytes behind", []byte{1, 0, 0, 0, 0, 0, 7}}},
+		"handle":    {{"empty", nil}, {"no home", []byte{0, 0, 0, 0, 0, 0}}, {"path longer than the bytes", []byte{9, 1}}, {"bytes behind", []byte{1, 0, 0, 0, 0, 0, 0, 7}}},
 		"request":   {{"empty", nil}, {"operation", []byte{1, 5}}, {"no info", []byte{1, 0}}, {"no member", []byte{1, 2, 0, 0, 1, 0}}},
 		"reply":     {{"empty", nil}, {"flag", []byte{1, 2}}, {"no logged", []byte{1, 4}}, {"no type", []byte{1, 8}}},
 		"arguments": {{"empty", nil}, {"count", []byte{9, 0}}, {"bytes behind", []byte{0, 0}}},

@@ -1,0 +1,194 @@
+package mux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+	"testing/synctest"
+)
+
+func sendText(t *testing.T, st *Stream, items ...string) {
+	t.Helper()
+	for _, item := range items {
+		if err := st.Send(t.Context(), []byte(item), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	synctest.Wait()
+}
+
+func recvText(t *testing.T, st *Stream, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		if item, err := st.Recv(t.Context()); err != nil || string(item) != w {
+			t.Fatalf("%q, %v, want %q", item, err, w)
+		}
+	}
+}
+
+// What was put back comes first, also to who waits already, and counts as held.
+func TestPutBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := pair(t, quiet())
+		near, far := opened(t, a, b)
+		sendText(t, near, "1", "2", "3", "4")
+		recvText(t, far, "1", "2")
+		before := far.State().Held
+		for _, item := range []string{"1", "2"} {
+			if !far.PutBack([]byte(item)) {
+				t.Error("too late")
+			}
+		}
+		if held := far.State().Held - before; held != 2*(1+itemCost) {
+			t.Errorf("%d bytes held by what was put back", held)
+		}
+		recvText(t, far, "1", "2", "3", "4")
+		if held := far.State().Held; held != 0 {
+			t.Errorf("%d bytes held", held)
+		}
+
+		got := make(chan string, 1)
+		go func() {
+			item, err := far.Recv(context.Background())
+			got <- fmt.Sprint(string(item), err)
+		}()
+		synctest.Wait()
+		far.PutBack([]byte("again"))
+		if s := <-got; s != "again<nil>" {
+			t.Error(s)
+		}
+		// No credit came of it: the window is as large as ever.
+		big := make([]byte, DefaultWindow/4)
+		for range 20 {
+			if err := near.Send(t.Context(), big, nil); err != nil {
+				t.Fatal(err)
+			}
+			item, err := far.Recv(t.Context())
+			if err != nil || !far.PutBack(item) {
+				t.Fatal(err)
+			}
+			if _, err := far.Recv(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// After the end items can be put back until somebody was told that no more come.
+func TestPutBackAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, end := range map[string]func(near *Stream){"end": (*Stream).End, "finish": func(s *Stream) { s.Finish([]byte("x")) }} {
+			a, b := pair(t, quiet())
+			near, far := opened(t, a, b)
+			sendText(t, near, "1")
+			end(near)
+			recvText(t, far, "1")
+			synctest.Wait()
+			if !far.PutBack([]byte("1")) {
+				t.Errorf("%s: too late", name)
+			}
+			recvText(t, far, "1")
+			var finished *Finished
+			if _, err := far.Recv(t.Context()); err != io.EOF && !errors.As(err, &finished) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if far.PutBack([]byte("1")) {
+				t.Errorf("%s: not too late", name)
+			}
+			if near.PutBack([]byte("1")) == (name == "finish") {
+				t.Errorf("%s: put back where it was dropped", name)
+			}
+			far.Finish(nil)
+		}
+		a, b := pair(t, quiet())
+		near, far := opened(t, a, b)
+		sendText(t, near, "1")
+		recvText(t, far, "1")
+		far.PutBack([]byte("1"))
+		far.Shut(errShut)
+		if _, err := far.Recv(t.Context()); err != errShut || far.PutBack([]byte("1")) || far.State().Held != 0 {
+			t.Error(err)
+		}
+	})
+}
+
+// Who does not want an item leaves it to the next, put back or not.
+func TestTakeIf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := pair(t, quiet())
+		near, far := opened(t, a, b)
+		no, yes := func() bool { return false }, func() bool { return true }
+		asked := make(chan error, 1)
+		go func() {
+			_, _, err := far.TakeIf(context.Background(), no)
+			asked <- err
+		}()
+		got := make(chan string, 1)
+		synctest.Wait()
+		go func() {
+			item, _, _ := far.TakeIf(context.Background(), yes)
+			got <- string(item)
+			far.Release()
+		}()
+		synctest.Wait()
+		sendText(t, near, "1")
+		if err := <-asked; err != ErrUnwanted {
+			t.Error(err)
+		}
+		if s := <-got; s != "1" {
+			t.Errorf("%q", s)
+		}
+		far.PutBack([]byte("2"))
+		if _, _, err := far.TakeIf(t.Context(), no); err != ErrUnwanted {
+			t.Error(err)
+		}
+		recvText(t, far, "2")
+	})
+}
+
+// Many take and put back, none is lost.
+func TestPutBackUnderLoad(t *testing.T) {
+	a, b := pair(t, quiet())
+	near, far := opened(t, a, b)
+	const n = 5000
+	go func() {
+		for i := range n {
+			if err := near.Send(context.Background(), fmt.Append(nil, i), nil); err != nil {
+				t.Error(err)
+			}
+		}
+		near.End()
+	}()
+	var mu sync.Mutex
+	seen := map[string]int{}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				mu.Lock()
+				all := len(seen) == n
+				mu.Unlock()
+				if all {
+					return
+				}
+				item, err := far.Recv(context.Background())
+				if err != nil {
+					return
+				}
+				if i%3 == 0 && far.PutBack(item) {
+					continue
+				}
+				mu.Lock()
+				seen[string(item)]++
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if len(seen) != n {
+		t.Errorf("%d of %d items", len(seen), n)
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package afar_test
+
+const raceEnabled = false
