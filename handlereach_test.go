@@ -147,7 +147,7 @@ func TestHandlesThatCannotBeReached(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	expect("another program's", says(t, there, foreignLine, foreignObject), "none of this program's processes", fmt.Sprint("pid "))
+	expect("another program's", says(t, there, foreignLine, foreignObject), "none of this program's processes", "pid ")
 }
 
 // Bytes that are no handle of the type do not decode; whatever does decode cannot be
