@@ -362,7 +362,9 @@ func (r ChannelRef[Send, Recv]) MarshalBinary() ([]byte, error) { return marshal
 // UnmarshalBinary decodes what MarshalBinary encoded, if it is a handle on a
 // channel of these types.
 func (r *ChannelRef[Send, Recv]) UnmarshalBinary(data []byte) (err error) {
-	r.handle, err = unmarshalHandle(data, channelType[Send, Recv]())
+	if r.handle = nil; len(data) > 0 { // most items have none
+		r.handle, err = unmarshalHandle(data, channelType[Send, Recv]())
+	}
 	return err
 }
 
@@ -377,9 +379,6 @@ func marshalHandle(h *wire.Handle) ([]byte, error) {
 }
 
 func unmarshalHandle(data []byte, typ string) (*wire.Handle, error) {
-	if len(data) == 0 {
-		return nil, nil
-	}
 	h, err := wire.ParseHandle(wire.NewReader(data))
 	if err != nil {
 		return nil, err

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -361,25 +360,13 @@ func passRing(ctx context.Context, ch *afar.Channel[int, ringItem]) error {
 	return nil
 }
 
-// raced tells whether the race detector is there, with which a million items take
-// minutes.
-func raced() bool {
-	info, _ := debug.ReadBuildInfo()
-	for _, s := range info.Settings {
-		if s.Key == "-race" && s.Value == "true" {
-			return true
-		}
-	}
-	return false
-}
-
 // A ring of three workers, each with a handle on the next, in which some items go
 // round until a million were passed on.
 func TestRingOfHandles(t *testing.T) {
 	everywhere(t, func(t *testing.T, scheme string) {
 		total := 1_000_000
-		if raced() {
-			total = 30_000
+		if raceEnabled {
+			total = 30_000 // the race detector makes each hop ten times as long
 		}
 		ctx := within(t)
 		pool := open(t, scheme+":3")

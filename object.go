@@ -427,7 +427,9 @@ func (r ObjectRef[T]) MarshalBinary() ([]byte, error) { return marshalHandle(r.h
 // UnmarshalBinary decodes what MarshalBinary encoded, if it is a handle on an
 // object of this type.
 func (r *ObjectRef[T]) UnmarshalBinary(data []byte) (err error) {
-	r.handle, err = unmarshalHandle(data, objectType[T]())
+	if r.handle = nil; len(data) > 0 { // most items have none
+		r.handle, err = unmarshalHandle(data, objectType[T]())
+	}
 	return err
 }
 

@@ -345,6 +345,16 @@ func TestObjectItemsTooLarge(t *testing.T) {
 		if _, err := cellars.New(ctx, pool, lock{Do: string(big)}); !errors.Is(err, afar.ErrTooLarge) {
 			t.Errorf("the constructor's argument: %v", err)
 		}
+		header := afar.WithHeader(ctx, "trace", string(big[:100_000]))
+		if _, err := cellars.New(header, pool, lock{}); !errors.Is(err, afar.ErrTooLarge) {
+			t.Errorf("the constructor's headers: %v", err)
+		}
+		if _, err := parrot.Start(header, pool); !errors.Is(err, afar.ErrTooLarge) {
+			t.Errorf("a routine's headers: %v", err)
+		}
+		if trace, err := question.On(o)(header, "header"); err != nil || len(trace) != 100_000 {
+			t.Errorf("a method's headers: %d bytes, %v", len(trace), err)
+		}
 		for _, h := range []*afar.Object[cellar]{o, holder} {
 			if out, err := weigh.On(h)(ctx, big[:2<<20]); err != nil || !bytes.Equal(out, big[:2<<20]) {
 				t.Errorf("%d bytes, %v", len(out), err)

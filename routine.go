@@ -402,10 +402,10 @@ type talk struct {
 // lost says why the link of a conversation has ended, once that is known.
 func (t *talk) lost(ctx context.Context, err error) error {
 	switch {
-	case errors.Is(err, mux.ErrReset):
-		return fmt.Errorf("afar: %s on %s: %w", t.Name, t.Worker, err)
 	case errors.Is(err, mux.ErrClosed):
 		return fmt.Errorf("%w: %s on %s", ErrClosed, t.Name, t.Worker)
+	case t.in.conn.Session().Err() == nil: // only the conversation has ended
+		return fmt.Errorf("afar: %s on %s: %w", t.Name, t.Worker, err)
 	}
 	select {
 	case <-t.in.known:

@@ -36,12 +36,21 @@ type hold struct {
 	wants  context.Context // ends when it wants to receive no more
 	stop   context.CancelFunc
 
-	ended bool // it has said that it sends no more; used by up, and by serve after it
+	// Used by up, and by serve after it:
+	ended bool   // it has said that it sends no more
+	back  uint64 // items that it gave back
 
-	pulled atomic.Bool   // it wants to receive
-	given  atomic.Uint64 // items that it was given
-	told   atomic.Bool   // it was told how the end has ended
+	use   atomic.Int32  // unused, or what came first of the others
+	given atomic.Uint64 // items that it was given
+	told  atomic.Bool   // it was told how the end has ended
 }
+
+// What a holder's stream is used for besides sending.
+const (
+	unused  = iota
+	pulling // it receives: it is told of the end once it has all that came before
+	telling // it is told of the end, and was not to receive anything
+)
 
 func (h *hold) serve() {
 	defer h.cancel()
@@ -77,20 +86,21 @@ func (h *hold) up() {
 }
 
 // take takes what the holder sends. An error is why it can use the end no more.
-// What it sends to an end that is over is dropped, as long as it receives and has
-// not received all that came before: it must not wait for ever for room.
+// What it sends to an end that is over is dropped if it receives, since it may not
+// have received all that came before, and must not wait for ever for room.
 func (h *hold) take(ctx context.Context, item []byte) error {
 	switch {
 	case len(item) > 0 && item[0] == wire.HolderItem:
 		err := h.end.Send(ctx, item[1:], nil)
-		if err != nil && h.end.Over() && h.end.State().Held > 0 && h.pulled.Load() {
+		if err != nil && h.end.Over() && !h.use.CompareAndSwap(unused, telling) {
 			return nil
 		}
 		return err
 	case len(item) == 1 && item[0] == wire.HolderStop:
 		h.stop()
 		return nil
-	case len(item) > 0 && item[0] == wire.HolderReturn:
+	case len(item) > 0 && item[0] == wire.HolderReturn && h.back < h.given.Load():
+		h.back++
 		if !h.end.stream.PutBack(item[1:]) {
 			h.end.abort(fmt.Errorf("%w: the holder of a handle on it has left items unread, and nobody receives them", ErrClosed))
 		}
@@ -108,14 +118,16 @@ func (h *hold) down() {
 	for h.wants.Err() == nil {
 		// Nothing is taken from the others before there is room for it there.
 		if h.stream.Ready(room) != nil {
-			if h.wants.Err() != nil || h.end.State().Held == 0 {
+			if h.wants.Err() != nil || h.end.State().Unread == 0 {
 				break
 			}
 			if h.stream.Ready(h.wants) != nil { // the far side has ended, but items are left
 				break
 			}
 		}
-		h.pulled.Store(true)
+		if !h.use.CompareAndSwap(unused, pulling) && h.use.Load() != pulling {
+			return
+		}
 		// Nor before it comes, when the holder may have gone.
 		item, owned, err := h.end.takeIf(h.wants, wanted)
 		if err != nil && h.wants.Err() == nil && (err != io.EOF || h.end.Over()) {
@@ -177,7 +189,7 @@ func (h *hold) left(err error) {
 		return // finish has ended its stream
 	}
 	end, how := peer.Ended(err)
-	all := h.ended && !h.pulled.Load()
+	all := h.ended && h.use.Load() != pulling
 	_, lost := how.(*peer.Lost)
 	switch n := h.given.Load(); {
 	case how == io.EOF && end.Taken < n:

@@ -103,8 +103,12 @@ func TestCredits(t *testing.T) {
 			}
 			near.Grant()
 			books(t, far, near)
-			// Whatever was saved up goes with it.
-			if n := tryAll(t, far); n != 100 && (credit > 0 && credit < window || credit < 0) || n < 50 {
+			// Whatever was saved up goes with it; where nothing was missing it may stay.
+			least := 50
+			if credit != 0 && credit < window {
+				least = 100
+			}
+			if n := tryAll(t, far); n < least || n > 100 {
 				t.Errorf("credit %d: %d items after Grant", credit, n)
 			}
 			books(t, far, near)

@@ -12,11 +12,12 @@ import (
 
 // incoming is the direction of a stream from the peer.
 type incoming struct {
-	turn    turn         // whoever takes items has it, from Take to Release
-	batch   batch        // of whoever has the turn
-	owed    atomic.Int64 // of held: taken, credit not sent yet
-	dropped atomic.Bool  // what has arrived does not count any more
-	some    atomic.Bool  // again is not empty
+	turn    turn          // whoever takes items has it, from Take to Release
+	batch   batch         // of whoever has the turn
+	owed    atomic.Int64  // of held: taken, credit not sent yet
+	dropped atomic.Bool   // what has arrived does not count any more
+	some    atomic.Bool   // again is not empty
+	taken   atomic.Uint64 // items, without those that were put back
 
 	tag    []byte // of the frames of whole items, in space
 	space  [10]byte
@@ -81,7 +82,8 @@ func (st *Stream) TakeIf(ctx context.Context, wanted func() bool) (item []byte, 
 		return nil, false, err
 	}
 	for {
-		if in.dropped.Load() || in.batch.empty() && !in.some.Load() {
+		again := in.some.Load() // before wanted: who puts back may have changed that
+		if in.dropped.Load() || in.batch.empty() && !again {
 			if err := st.more(ctx); err != nil {
 				in.turn.release()
 				return nil, false, err
@@ -92,13 +94,14 @@ func (st *Stream) TakeIf(ctx context.Context, wanted func() bool) (item []byte, 
 			in.turn.release()
 			return nil, false, ErrUnwanted
 		}
-		if !in.some.Load() {
+		if !again {
 			break
 		}
 		if item, ok := in.second(); ok {
 			return item, true, nil
 		}
 	}
+	in.taken.Add(1)
 	item, owned, charge := in.batch.next(len(in.tag))
 	if owned {
 		in.bulk += len(item)

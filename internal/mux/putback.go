@@ -13,6 +13,7 @@ func (st *Stream) PutBack(item []byte) bool {
 	}
 	in.again = append(in.again, item)
 	in.heldAgain += len(item) + itemCost
+	in.taken.Add(^uint64(0))
 	in.some.Store(true)
 	in.wake()
 	return true
@@ -29,6 +30,7 @@ func (in *incoming) second() (item []byte, ok bool) {
 	in.again[0] = nil
 	in.again = in.again[1:]
 	in.heldAgain -= len(item) + itemCost
+	in.taken.Add(1)
 	in.some.Store(len(in.again) > 0)
 	return item, true
 }

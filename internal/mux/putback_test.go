@@ -42,12 +42,12 @@ func TestPutBack(t *testing.T) {
 				t.Error("too late")
 			}
 		}
-		if held := far.State().Held - before; held != 2*(1+itemCost) {
-			t.Errorf("%d bytes held by what was put back", held)
+		if s := far.State(); s.Held-before != 2*(1+itemCost) || s.Unread != 4 {
+			t.Errorf("%+v of what was put back", s)
 		}
 		recvText(t, far, "1", "2", "3", "4")
-		if held := far.State().Held; held != 0 {
-			t.Errorf("%d bytes held", held)
+		if s := far.State(); s.Held != 0 || s.Unread != 0 {
+			t.Errorf("%+v", s)
 		}
 
 		got := make(chan string, 1)
@@ -191,4 +191,34 @@ func TestPutBackUnderLoad(t *testing.T) {
 	if len(seen) != n {
 		t.Errorf("%d of %d items", len(seen), n)
 	}
+}
+
+// What is unread is so also where its credit was given back early, for who waits
+// for a large item.
+func TestUnread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := pair(t, quiet())
+		near, far := opened(t, a, b)
+		taken := make(chan int, 1)
+		go func() {
+			item, _, _ := far.Take(context.Background())
+			taken <- len(item)
+		}()
+		synctest.Wait()
+		go func() {
+			for _, size := range []int{DefaultWindow * 5 / 4, 1000} {
+				_ = near.Send(context.Background(), make([]byte, size), nil)
+			}
+			near.Finish(nil)
+		}()
+		<-taken
+		synctest.Wait()
+		if s := far.State(); s.Unread != 1 || s.Received != 2 {
+			t.Errorf("%+v", s)
+		}
+		far.Release()
+		if _, err := far.Recv(t.Context()); err != nil || far.State().Unread != 0 {
+			t.Error(err, far.State())
+		}
+	})
 }

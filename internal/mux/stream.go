@@ -51,7 +51,8 @@ type StreamOptions struct {
 // StreamState is a glance at a stream.
 type StreamState struct {
 	Sent, Received uint64 // whole items
-	Held           int    // bytes received and not yet taken, and 16 for each item
+	Unread         int    // items received and not yet taken
+	Held           int    // bytes of those for which no credit was given back, and 16 for each item
 	Waiting        bool   // a sender waits for credit
 }
 
@@ -205,6 +206,7 @@ func (st *Stream) State() StreamState {
 	defer in.mu.Unlock()
 	s.Received = in.received
 	if !in.dropped.Load() {
+		s.Unread = int(in.received - in.taken.Load())
 		s.Held = in.held - in.withheld - int(in.owed.Load()) + in.heldAgain
 	}
 	return s

@@ -18,6 +18,9 @@ func (c *Conn) Open(purpose []byte, o mux.StreamOptions, listen func(Note)) (*mu
 	n.mu.Lock()
 	defer n.mu.Unlock() // so that the first note finds who listens
 	s, err := c.session.Open(purpose, o)
+	if errors.Is(err, mux.ErrTooLarge) { // because of its headers
+		err = fmt.Errorf("%w: %w", ErrTooLarge, err)
+	}
 	if err == nil && listen != nil {
 		if n.streams == nil {
 			n.streams = map[uint64]func(Note){}
