@@ -87,6 +87,7 @@ func (st *Stream) arrive(rd *reader, frames []byte, n, charge int) error {
 		st.wakeSoon(rd)
 		return nil
 	}
+	in.taken.Add(uint64(n))
 	b := batch{data: frames}
 	st.pass(rd, func(handle func([]byte, bool)) {
 		for !b.empty() && !in.dropped.Load() {
@@ -111,6 +112,7 @@ func (st *Stream) arriveLarge(rd *reader, item []byte) {
 		st.wakeSoon(rd)
 		return
 	}
+	in.taken.Add(1)
 	st.pass(rd, func(handle func([]byte, bool)) { handle(item, true) }, charge)
 }
 

@@ -64,6 +64,9 @@ func TestHandlers(t *testing.T) {
 				}
 			}
 		}
+		if s := st.State(); s != (StreamState{Sent: n, Received: n}) {
+			t.Errorf("%+v", s)
+		}
 		st.Finish(nil)
 		synctest.Wait()
 		if at.over.len()+from.over.len() > 0 {

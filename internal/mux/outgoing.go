@@ -65,6 +65,13 @@ func (st *Stream) send(ctx context.Context, head, body []byte, now bool) error {
 	return err
 }
 
+// TrySend is SendNow for items below 32 KiB, if neither credit nor others have to
+// be waited for; it tells whether it has sent the item.
+func (st *Stream) TrySend(head, body []byte) bool {
+	size := len(head) + len(body)
+	return size < directWrite && int64(size) <= st.session.limit.Load() && st.sendAtOnce(head, body, true)
+}
+
 // sendAtOnce sends an item if nothing has to be waited for.
 func (st *Stream) sendAtOnce(head, body []byte, now bool) bool {
 	o, s := &st.out, st.session

@@ -107,11 +107,15 @@ func (h *Handle) register(q *wire.Request, size int, listen func(peer.Note)) (*p
 // the object.
 const sentWhole = 1 << 10
 
-// send sends a request. A large one is sent aside, so that the end of ctx ends
-// the waiting only; sent is closed then when that is done.
+// send sends a request. One that does not go at once is sent aside if it is large,
+// so that the end of ctx ends the waiting only; sent is closed then when that is
+// done.
 func (h *Handle) send(ctx context.Context, q *wire.Request, p *pending, input []byte) (sent <-chan struct{}, err error) {
 	var buf [256]byte
 	head := q.AppendHead(buf[:0])
+	if h.stream.TrySend(head, input) {
+		return nil, nil
+	}
 	if len(head)+len(input) <= sentWhole || ctx.Done() == nil {
 		return nil, h.stream.SendNow(ctx, head, input)
 	}
