@@ -172,7 +172,7 @@ func callFromWithin(ctx context.Context, n nested) (string, error) {
 		return fmt.Sprint(found, errors.Is(err, errQuota), errors.As(err, &quota)), err
 	case "wait":
 		_, err := waitAt.On(back)(ctx, n.Visit)
-		return fmt.Sprint(errors.Is(err, afar.ErrTimeout), errors.Is(err, context.Canceled)), nil
+		return fmt.Sprint(errors.Is(err, afar.ErrTimeout), errors.Is(err, context.Canceled)), ctx.Err()
 	case "death":
 		_, err := mortal.On(back)(ctx, n.Death)
 		var lost *afar.WorkerLostError
