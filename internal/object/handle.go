@@ -41,6 +41,9 @@ var ErrClosed = errors.New("object closed")
 // the constructor's argument, and waits until the object is there. listen gets
 // the notes of the constructor, and of methods that have nobody of their own.
 func Create(ctx context.Context, conn *peer.Conn, name string, info *wire.Info, argument []byte, limit int64, listen func(peer.Note)) (*Handle, error) {
+	if ctx.Err() != nil { // else an object may be there before that is noticed
+		return nil, context.Cause(ctx)
+	}
 	h := newHandle(name, limit)
 	h.Conn = conn
 	s, err := conn.Open(wire.AppendPurpose(nil, wire.PurposeObject, info), mux.StreamOptions{Item: h.item, Over: h.end},

@@ -57,6 +57,21 @@ func TestConstructorCanceled(t *testing.T) {
 	})
 }
 
+// With a context that has ended nothing is made.
+func TestConstructorNotBegun(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		enough := errors.New("enough")
+		cancel(enough)
+		for range 100 {
+			if h, err := r.create(ctx, classThing, "say hello"); h != nil || err != enough {
+				t.Fatal(h, err)
+			}
+		}
+		r.said()
+	})
+}
+
 func TestConstructorDeadline(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		info := &wire.Info{Attempt: 1, Remaining: time.Second}
