@@ -3,7 +3,8 @@
 //
 // A channel is a stream. Its items are the stream's; CloseSend is its End. It is
 // over when the routine has returned, or its other user has closed it, which
-// says how in what finishes the stream.
+// says how in what finishes the stream. A holder has a stream of its own to the end
+// that it shares, over which it also gives back what it has not used.
 package channel
 
 import (
