@@ -27,9 +27,12 @@ var table = []row{
 	{path: "internal/wire", layer: 0, duty: "frame header and control messages, encode, decode, limits"},
 	{path: "internal/codec", layer: 0, duty: "Go values to bytes and back, type checks at registration, size limits",
 		modules: map[string]string{"github.com/fxamacker/cbor/v2": "the encoding of every value, in one mode fixed here"}},
-	{path: "internal/launch", layer: 0, duty: "start or reach something, give back a byte pipe, Wait, Kill and the last stderr",
+	{path: "internal/launch", layer: 0, beside: []string{"internal/ring"},
+		duty:    "start or reach something, give back a byte pipe, Wait, Kill and the last stderr",
 		modules: map[string]string{"golang.org/x/sys": "process groups and socket pairs, which syscall does not have everywhere"},
 		exits:   "a worker whose link has ended must not outlive it"},
+	{path: "internal/ring", layer: 0, duty: "bytes through memory that two processes share",
+		modules: map[string]string{"golang.org/x/sys": "memory without a name, and mapping it"}},
 	{path: "internal/testlink", layer: 0, duty: "links that delay, cut, corrupt and throttle, for tests only"},
 
 	{path: "internal/mux", layer: 1, duty: "many streams on one link: credit, keepalive, go-away"},

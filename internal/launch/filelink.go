@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"syscall"
+
+	"github.com/afar-go/afar/internal/ring"
 )
 
 // fileLink is an end of a worker's link: two pipes, known to the runtime's poller where it can, so that
@@ -14,18 +16,19 @@ type fileLink struct {
 	in, out *os.File
 	conn    syscall.RawConn // of in
 	spin    spinner         // of Read
+	memory  *ring.Memory    // beside the pipes; nil: there is none
 
 	// mu makes each Write and Writev one turn. Close does not take it: it has to interrupt a write that waits.
 	mu      sync.Mutex
 	vectors vectorWriter // used under mu
 }
 
-func newFileLink(in, out *os.File) (*fileLink, error) {
+func newFileLink(in, out *os.File, memory *ring.Memory) (*fileLink, error) {
 	conn, err := in.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	l := &fileLink{in: in, out: out, conn: conn}
+	l := &fileLink{in: in, out: out, conn: conn, memory: memory}
 	if err := l.vectors.init(out); err != nil {
 		return nil, err
 	}
@@ -53,9 +56,15 @@ func (l *fileLink) Writev(bufs ...[]byte) error {
 	return writeError(l.vectors.write(bufs))
 }
 
+// Memory returns the memory that both ends of the link see, or nil. It is closed with the link.
+func (l *fileLink) Memory() *ring.Memory { return l.memory }
+
 // Close may be called more than once; later calls change nothing and give no error.
 func (l *fileLink) Close() error {
 	err := errors.Join(l.in.Close(), l.out.Close())
+	if l.memory != nil {
+		l.memory.Close()
+	}
 	if errors.Is(err, os.ErrClosed) {
 		return nil
 	}

@@ -31,9 +31,9 @@ func Inherit() (*Inherited, bool, error) {
 	for _, name := range []string{envWorker, envImage, envLink, envNice} {
 		_ = os.Unsetenv(name) // It fails for malformed names only.
 	}
-	read, write, err := parseLink(numbers)
+	read, write, shared, err := parseLink(numbers)
 	if err == nil {
-		in.Link, err = takeLink(read, write)
+		in.Link, err = takeLink(read, write, shared)
 	}
 	if err != nil {
 		return nil, true, fmt.Errorf("afar: the worker's link: %w", err)
@@ -52,17 +52,21 @@ func (in *Inherited) End(code int) {
 	os.Exit(code)
 }
 
-func parseLink(numbers string) (read, write uintptr, err error) {
-	first, second, _ := strings.Cut(numbers, ",")
-	r, err := strconv.ParseUint(first, 10, strconv.IntSize)
-	if err != nil {
-		return 0, 0, fmt.Errorf("%s=%q: %w", envLink, numbers, err)
+// parseLink reads the numbers of the descriptors; shared is 0 when there is none.
+func parseLink(numbers string) (read, write, shared uintptr, err error) {
+	into := []*uintptr{&read, &write, &shared}
+	parts := strings.Split(numbers, ",")
+	if len(parts) < 2 || len(parts) > len(into) {
+		return 0, 0, 0, fmt.Errorf("%s=%q: want two or three numbers", envLink, numbers)
 	}
-	w, err := strconv.ParseUint(second, 10, strconv.IntSize)
-	if err != nil {
-		return 0, 0, fmt.Errorf("%s=%q: %w", envLink, numbers, err)
+	for i, part := range parts {
+		n, err := strconv.ParseUint(part, 10, strconv.IntSize)
+		if err != nil {
+			return 0, 0, 0, fmt.Errorf("%s=%q: %w", envLink, numbers, err)
+		}
+		*into[i] = uintptr(n)
 	}
-	return uintptr(r), uintptr(w), nil
+	return read, write, shared, nil
 }
 
 func applyNice(value string) error {

@@ -8,12 +8,14 @@ import (
 	"os/signal"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/afar-go/afar/internal/ring"
 )
 
 // takeLink makes the inherited pipes the worker's own, known to the runtime's poller. A thread that waits in a read
 // instead would have a little less latency, but also keep the runtime's monitor awake, which takes a tenth of a
 // processor from the functions that run meanwhile.
-func takeLink(read, write uintptr) (Link, error) {
+func takeLink(read, write, shared uintptr) (Link, error) {
 	for _, fd := range []int{int(read), int(write)} {
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); err != nil {
@@ -27,10 +29,23 @@ func takeLink(read, write uintptr) (Link, error) {
 			return nil, os.NewSyscallError("fcntl", err)
 		}
 	}
+	memory, err := takeMemory(shared)
+	if err != nil {
+		return nil, err
+	}
 	closeInherited()
 	takeName()
 	endOnHangup()
-	return newFileLink(os.NewFile(read, "link"), os.NewFile(write, "link"))
+	return newFileLink(os.NewFile(read, "link"), os.NewFile(write, "link"), memory)
+}
+
+// takeMemory maps the memory that is beside the pipes, if there is one.
+func takeMemory(fd uintptr) (*ring.Memory, error) {
+	if fd == 0 {
+		return nil, nil
+	}
+	defer unix.Close(int(fd))
+	return ring.Open(fd)
 }
 
 // renice adds n to the niceness of the whole process: by the process group, which is this process alone so early in

@@ -7,14 +7,14 @@ import (
 )
 
 // takeLink makes the inherited pipes the worker's own.
-func takeLink(read, write uintptr) (Link, error) {
+func takeLink(read, write, _ uintptr) (Link, error) {
 	for _, h := range []uintptr{read, write} {
 		err := windows.SetHandleInformation(windows.Handle(h), windows.HANDLE_FLAG_INHERIT, 0)
 		if err != nil {
 			return nil, os.NewSyscallError("SetHandleInformation", err)
 		}
 	}
-	return newFileLink(os.NewFile(read, "link"), os.NewFile(write, "link"))
+	return newFileLink(os.NewFile(read, "link"), os.NewFile(write, "link"), nil)
 }
 
 // renice chooses the nearest of the few priorities that there are here.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+
+	"github.com/afar-go/afar/internal/ring"
 )
 
 // errNotRemembered stops a program whose copies would not know that they are workers, and would start copies of
@@ -31,13 +33,13 @@ func Local(spec Spec) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("afar: start a worker: %w", err)
 	}
-	link, err := newFileLink(pl.in, pl.out)
+	link, err := newFileLink(pl.in, pl.out, pl.memory)
 	if err != nil {
 		pl.close()
 		return nil, fmt.Errorf("afar: start a worker: %w", err)
 	}
 	cmd := &exec.Cmd{
-		Path:   ownImage().executable(pl.null, pl.print, pl.print, pl.read, pl.write),
+		Path:   ownImage().executable(pl.null, pl.print, pl.print, pl.read, pl.write, pl.shared),
 		Args:   os.Args[:min(len(os.Args), 1)],
 		Dir:    spec.Dir,
 		Stdin:  pl.null,
@@ -45,7 +47,7 @@ func Local(spec Spec) (*Worker, error) {
 		Stderr: pl.print,
 	}
 	base := cmd.Environ() // with PWD for Dir
-	cmd.Env = spec.environment(base, id, attach(cmd, pl.read, pl.write))
+	cmd.Env = spec.environment(base, id, attach(cmd, pl.read, pl.write, pl.shared))
 	memory := watchMemory()
 	if err := cmd.Start(); err != nil {
 		memory.close()
@@ -56,10 +58,13 @@ func Local(spec Spec) (*Worker, error) {
 	return newProcess(cmd, link, newOutput(pl.printed, spec.Output), memory), nil
 }
 
-// pipes are the descriptors that connect a worker with its parent.
+// pipes are what connects a worker with its parent.
 type pipes struct {
 	null, print, read, write *os.File // the worker's: standard input; output and error; its end of the link
 	in, out, printed         *os.File // the parent's: its end of the link; what the worker prints
+
+	memory *ring.Memory // beside the link; nil where there is none
+	shared *os.File     // the worker's: by which it finds the memory
 }
 
 // layPipes opens them all, or none.
@@ -71,6 +76,9 @@ func layPipes() (*pipes, error) {
 	}
 	enlarge(pl.out)
 	enlarge(pl.in)
+	if memory, file, err := ring.New(); err == nil { // without it everything goes through the pipes
+		pl.memory, pl.shared = memory, file
+	}
 	return pl, nil
 }
 
@@ -91,10 +99,13 @@ func (pl *pipes) lay() (err error) {
 func (pl *pipes) close() {
 	pl.closeChilds()
 	closeAll(pl.in, pl.out, pl.printed)
+	if pl.memory != nil {
+		pl.memory.Close()
+	}
 }
 
 // closeChilds closes the worker's ends, which the worker itself has by now.
-func (pl *pipes) closeChilds() { closeAll(pl.null, pl.print, pl.read, pl.write) }
+func (pl *pipes) closeChilds() { closeAll(pl.null, pl.print, pl.read, pl.write, pl.shared) }
 
 // closeAll closes those files that are open.
 func closeAll(files ...*os.File) {

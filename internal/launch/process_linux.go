@@ -30,10 +30,15 @@ func enlarge(pipe *os.File) {
 // that, and SIGCONT wakes it. The signal also comes, spuriously, when the thread that started the worker ends
 // (go.dev/issue/27505); SIGCONT is harmless then, whereas SIGKILL would kill a healthy worker and leave its
 // grandchildren behind.
-func attach(cmd *exec.Cmd, read, write *os.File) string {
+func attach(cmd *exec.Cmd, read, write, shared *os.File) string {
 	cmd.ExtraFiles = []*os.File{read, write}
+	numbers := "3,4"
+	if shared != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, shared)
+		numbers = "3,4,5"
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGCONT}
-	return "3,4"
+	return numbers
 }
 
 // reap waits for the worker's death, kills what is left of its group, and only then lets the kernel forget the

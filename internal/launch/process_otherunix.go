@@ -12,7 +12,7 @@ func enlarge(*os.File) {}
 
 // attach hands the worker its end of the link, and returns the descriptors' numbers there. It makes the worker the
 // leader of a process group.
-func attach(cmd *exec.Cmd, read, write *os.File) string {
+func attach(cmd *exec.Cmd, read, write, _ *os.File) string {
 	cmd.ExtraFiles = []*os.File{read, write}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return "3,4"

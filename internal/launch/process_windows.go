@@ -16,7 +16,7 @@ const killedSignal = "killed"
 func enlarge(*os.File) {}
 
 // attach hands the worker its end of the link, and returns the handles' numbers, which are the same there.
-func attach(cmd *exec.Cmd, read, write *os.File) string {
+func attach(cmd *exec.Cmd, read, write, _ *os.File) string {
 	handles := []syscall.Handle{syscall.Handle(read.Fd()), syscall.Handle(write.Fd())}
 	for _, h := range handles {
 		// A handle that cannot be inherited makes the start fail, which reports it.

@@ -257,6 +257,13 @@ func (st *Stream) progress(rd *reader, charge int) {
 
 // skip leaves out bytes that nobody needs.
 func (rd *reader) skip(s *Session, length int) error {
+	if n := rd.shared; n > 0 {
+		rd.shared = 0
+		length -= n
+		if err := s.memory.Skip(n); err != nil {
+			return s.ofMemory(err)
+		}
+	}
 	for {
 		n := min(length, rd.w-rd.r)
 		rd.r += n

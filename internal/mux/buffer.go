@@ -23,12 +23,20 @@ func class(n int) int { return bits.Len(uint(n)) - 1 }
 // Buffer returns an empty buffer with room for n bytes, and for hardly more than
 // twice as many.
 func Buffer(n int) []byte {
+	if b := used(n); b != nil {
+		return b
+	}
+	return make([]byte, 0, n)
+}
+
+// used returns a buffer that was used before, or nil.
+func used(n int) []byte {
 	if n >= minPooled && n <= maxPooled {
 		if p, ok := buffers[class(n)].Get().(*[]byte); ok && cap(*p) >= n {
 			return (*p)[:0]
 		}
 	}
-	return make([]byte, 0, n)
+	return nil
 }
 
 // Free gives a buffer back that nobody refers to any more. Small, very large

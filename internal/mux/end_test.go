@@ -9,6 +9,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/afar-go/afar/internal/launch"
+	"github.com/afar-go/afar/internal/ring"
 	"github.com/afar-go/afar/internal/wire"
 )
 
@@ -133,6 +134,26 @@ func join(c Config, near, far io.ReadWriteCloser, a, b *end) {
 	a.on(near, c)
 	c.Initiator = false
 	b.on(far, c)
+}
+
+// sharing is an end of a link with memory beside it.
+type sharing struct {
+	launch.Link
+	memory *ring.Memory
+}
+
+func (s *sharing) Memory() *ring.Memory { return s.memory }
+
+func (s *sharing) Close() error {
+	s.memory.Close()
+	return s.Link.Close()
+}
+
+// sharingPipe returns the ends of a link in memory with memory beside it.
+func sharingPipe() (a, b launch.Link) {
+	near, far := launch.Pipe()
+	first, second := ring.Pair()
+	return &sharing{near, first}, &sharing{far, second}
 }
 
 // pair returns two ends of a link in memory that run until the test ends.

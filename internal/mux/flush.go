@@ -127,13 +127,21 @@ func (s *Session) writeOnce(first, second []byte) int {
 	w.room.call()
 	var spare []byte
 	last := false
+	var part fragment
 	if first == nil {
-		out, first, spare, last = w.fragment(out)
-		if len(out)+len(first) > patientBytes {
-			s.beRelieved()
-		}
+		part, spare, last = w.fragment()
 	}
 	w.mu.Unlock()
+	if part.bytes != nil {
+		shared := s.share(part.bytes, nil)
+		out = append(appendHeader(out, part.header, shared), part.total...)
+		if shared == 0 {
+			first = part.bytes
+		}
+	}
+	if second == nil && len(out)+len(first) > patientBytes {
+		s.beRelieved()
+	}
 	err := s.write(out, first, second)
 	Free(spare)
 	w.mu.Lock()
@@ -166,12 +174,18 @@ func (s *Session) beRelieved() {
 	}
 }
 
-// fragment takes the next frame of the first large message and appends what stands
-// in front of its bytes to out; with the last one comes the buffer that is free
-// once it is written.
-func (w *writer) fragment(out []byte) (front, part, spare []byte, last bool) {
+// fragment is a frame of a large message.
+type fragment struct {
+	header wire.Header
+	total  []byte // the message's size, in front of the first one's bytes
+	bytes  []byte // nil: there is none
+}
+
+// fragment takes the next frame of the first large message; with the last one
+// comes the buffer that is free once it is written.
+func (w *writer) fragment() (next fragment, spare []byte, last bool) {
 	if len(w.bulk) == 0 {
-		return out, nil, nil, false
+		return fragment{}, nil, false
 	}
 	b := &w.bulk[0]
 	var total []byte
@@ -181,7 +195,7 @@ func (w *writer) fragment(out []byte) (front, part, spare []byte, last bool) {
 		kind = wire.BulkFirst
 		total = binary.AppendUvarint(nil, uint64(b.total))
 	}
-	part = b.parts[0]
+	part := b.parts[0]
 	if limit := wire.MaxFrame - len(total); len(part) > limit {
 		part = part[:limit]
 	}
@@ -196,8 +210,7 @@ func (w *writer) fragment(out []byte) (front, part, spare []byte, last bool) {
 			w.bulk = nil
 		}
 	}
-	out = wire.AppendHeader(out, wire.Header{Kind: kind, Length: len(total) + len(part)})
-	return append(out, total...), part, spare, last
+	return fragment{wire.Header{Kind: kind, Length: len(total) + len(part)}, total, part}, spare, last
 }
 
 // write gives bytes to the link, in one call where that is possible.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/afar-go/afar/internal/ring"
 	"github.com/afar-go/afar/internal/wire"
 )
 
@@ -18,7 +19,11 @@ type hostile struct {
 	in    *bytes.Reader
 	piece int
 	reads bool
+
+	memory *ring.Memory
 }
+
+func (h *hostile) Memory() *ring.Memory { return h.memory }
 
 func (h *hostile) Read(p []byte) (int, error) { return h.in.Read(p[:min(len(p), h.piece)]) }
 
@@ -176,9 +181,10 @@ func (v *victim) held() {
 // What a hostile peer may make a session allocate in all its life: its buffers,
 // and some for each byte sent, most for the two of a frame that opens a stream.
 const (
-	fuzzBase    = largeBuffer + 2*smallBuffer + 2*fuzzMessage + 64<<10
+	fuzzBase    = 3*ring.Size + 2*fuzzShared + largeBuffer + 2*smallBuffer + 2*fuzzMessage + 64<<10
 	fuzzPerByte = 1 << 10
 	fuzzMessage = 1 << 20
+	fuzzShared  = 100 << 10           // bytes that are in the shared memory, of which some are announced
 	fuzzHandOff = smallBuffer + 1<<10 // for each message, which may be handed off
 )
 
@@ -212,10 +218,18 @@ func FuzzSession(f *testing.F) {
 	seed(30, false, frame{1, wire.Open, "\x81\x02more than the window"})
 	seed(30, false, frame{2, wire.Item, ""}, frame{2, wire.Item, ""}, frame{4, wire.ItemNext, "x"})
 	seed(250, false, frame{1, wire.Open, "\x00"}, frame{1, wire.Item, string(make([]byte, 200))}, frame{1, wire.Item, string(make([]byte, 200))})
+	seed(40, true, frame{0, wire.Shared, "\x80\x80\x04"}, frame{0, wire.Item, ""})
+	seed(40, true, frame{0, wire.Shared, "\x02"}, frame{0, wire.BulkFirst, "\x05ab"})
+	f.Add([]byte("\x0e\x03\x80\x80\x04\x01\x83\x80\x04\x80\x80\x04\x0e\x03\x80\x80\x04\x01\x83\x80\x04\x80\x80\x04"), uint8(40), true)
+	f.Add([]byte("\x0e\x02\x80\x7f\x47\x80\x7f\x16\x01\x00\x0e\x02\x80\x7f\x17\x80\x7f"), uint8(40), true)
 	f.Fuzz(func(t *testing.T, data []byte, piece uint8, reads bool) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		link := &hostile{blocked: newBlocked(bytes.NewReader(nil)), in: bytes.NewReader(data), piece: int(piece) + 1, reads: reads}
+		near, far := ring.Pair()
+		near.Listen()
+		far.Put(make([]byte, fuzzShared), nil)
+		link.memory = near
 		v := &victim{t: t, data: len(data)}
 		v.Session = New(link, Config{Keepalive: -1, MaxMessage: fuzzMessage, Window: 256, MaxStreams: 4}, v)
 		v.open()

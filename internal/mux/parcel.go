@@ -23,12 +23,20 @@ const (
 type parcel struct {
 	buf   []byte
 	total int // bytes in all; 0: there is none
+	trust int // room is made for so many bytes before they have come
 }
 
-// begin makes room for total bytes, or for trust if that is less.
-func (p *parcel) begin(total, trust int) {
-	p.total = total
-	p.buf = Buffer(min(total, trust) + slack)
+// begin expects total bytes, and makes room for them, or for trust if that is less.
+func (p *parcel) begin(total, trust int) { *p = parcel{total: total, trust: trust} }
+
+// allocate makes the first room. What comes whole out of shared memory needs no
+// buffer that is cleared before it is filled.
+func (p *parcel) allocate(shared int) {
+	if shared == p.total {
+		p.buf = used(shared)
+	} else {
+		p.buf = Buffer(min(p.total, p.trust) + slack)
+	}
 }
 
 // fits tells whether a part of length bytes may come next.
@@ -36,12 +44,16 @@ func (p *parcel) fits(length int) bool { return length > 0 && length <= p.total-
 
 // take reads a part of length bytes, which fits.
 func (p *parcel) take(s *Session, rd *reader, length int) error {
-	if room := len(p.buf) + length; room > cap(p.buf) {
+	if p.buf == nil {
+		p.allocate(rd.shared)
+	}
+	if room := len(p.buf) + length; room > cap(p.buf) && p.buf != nil {
 		grown := Buffer(min(p.total, max(growth*cap(p.buf), room)) + slack)
 		grown = append(grown, p.buf...)
 		Free(p.buf)
 		p.buf = grown
 	}
+	length -= rd.shared
 	for straight := length >= directRead; length > 0; {
 		n := 0
 		if rd.r < rd.w {
@@ -58,6 +70,11 @@ func (p *parcel) take(s *Session, rd *reader, length int) error {
 			return err
 		}
 		length -= n
+	}
+	if rd.shared > 0 {
+		var err error
+		p.buf, err = s.fetch(rd, p.buf)
+		return err
 	}
 	return nil
 }
@@ -96,7 +113,7 @@ func (rd *reader) direct(s *Session, dst []byte, length int) (int, error) {
 func (s *Session) announced(rd *reader, length int) (total, n int, err error) {
 	limit := s.limit.Load()
 	for {
-		size, n := binary.Uvarint(rd.buf[rd.r:min(rd.w, rd.r+length)])
+		size, n := binary.Uvarint(rd.buf[rd.r:min(rd.w, rd.r+length-rd.shared)])
 		if n > 0 {
 			rd.r += n
 			if size < 1 || size > uint64(limit) {
@@ -104,7 +121,7 @@ func (s *Session) announced(rd *reader, length int) (total, n int, err error) {
 			}
 			return int(size), n, nil
 		}
-		if n < 0 || rd.w-rd.r >= min(length, binary.MaxVarintLen64) {
+		if n < 0 || rd.w-rd.r >= min(length-rd.shared, binary.MaxVarintLen64) {
 			return 0, 0, s.malformed("bad size of a message or item")
 		}
 		if err := rd.fill(s, binary.MaxVarintLen64); err != nil {

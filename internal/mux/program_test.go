@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/afar-go/afar/internal/launch"
+	"github.com/afar-go/afar/internal/ring"
 	"github.com/afar-go/afar/internal/wire"
 )
 
@@ -43,6 +44,13 @@ func (r *run) errorf(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.bad = append(r.bad, fmt.Sprintf(format, args...))
+}
+
+func (p *program) link() (near, far launch.Link) {
+	if p.memory {
+		return sharingPipe()
+	}
+	return launch.Pipe()
 }
 
 func (r *run) start(near, far io.ReadWriteCloser) {
@@ -384,7 +392,7 @@ func TestPrograms(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		r := &run{program: programs().Draw(rt, "program")}
 		r.check(t, rt, func() {
-			r.start(launch.Pipe())
+			r.start(r.link())
 			r.wg.Wait()
 			synctest.Wait()
 			r.settled()
@@ -407,6 +415,13 @@ func (c counted) Writev(bufs ...[]byte) error {
 	return c.Link.Writev(bufs...)
 }
 
+func (c counted) Memory() *ring.Memory {
+	if m, ok := c.Link.(*sharing); ok {
+		return m.memory
+	}
+	return nil
+}
+
 func (c counted) Write(p []byte) (int, error) { return len(p), c.Writev(p) }
 
 // Close at any moment ends everything that waits, at both ends.
@@ -416,7 +431,7 @@ func TestCloseAtAnyMoment(t *testing.T) {
 		writes := rapid.Int64Range(1, 100).Draw(rt, "writes")
 		closer := rapid.IntRange(0, 1).Draw(rt, "closer")
 		r.check(t, rt, func() {
-			near, far := launch.Pipe()
+			near, far := r.link()
 			c := counted{near, new(atomic.Int64), make(chan struct{})}
 			c.left.Store(writes)
 			r.start(c, far)

@@ -32,6 +32,8 @@ type reader struct {
 	more  bool      // and there was more to read
 	due   []*Stream // whose receivers are to be woken before anything that takes long
 	last  *Stream   // the stream of the last frame, if it was there
+
+	shared int // so much of the payload of the next frame, or of this one, is in shared memory
 }
 
 // errHandedOff tells a reader that it has lost the role.
@@ -120,7 +122,7 @@ func (cutShort) Error() string   { return "the link ended inside a message" }
 func (cutShort) Unwrap() []error { return []error{io.EOF, io.ErrUnexpectedEOF} }
 
 func (s *Session) cutShort(rd *reader, err error) error {
-	if errors.Is(err, io.EOF) && (rd.r < rd.w || s.bulk.buf != nil) {
+	if errors.Is(err, io.EOF) && (rd.r < rd.w || rd.shared > 0 || s.bulk.total > 0) {
 		return cutShort{}
 	}
 	return err
@@ -156,7 +158,7 @@ func (s *Session) relieve() {
 // message that is still being handled may be in rd's buffer; otherwise idle is
 // true.
 func (s *Session) resume(rd *reader, idle bool) {
-	next := &reader{turn: rd.turn, fresh: rd.fresh, last: rd.last}
+	next := &reader{turn: rd.turn, fresh: rd.fresh, last: rd.last, shared: rd.shared}
 	if idle {
 		next.buf, next.r, next.w = rd.buf, rd.r, rd.w
 	} else {
@@ -176,7 +178,10 @@ func (s *Session) frame(rd *reader) (wire.Header, []byte, error) {
 		if err != nil {
 			return h, nil, err
 		}
-		end := rd.r + size + h.Length
+		end := rd.r + size + h.Length - rd.shared
+		if size > 0 && rd.shared > 0 && (!inParts(h) || h.Length < rd.shared) {
+			return h, nil, s.malformed("%v frame of %d bytes with %d in shared memory", h.Kind, h.Length, rd.shared)
+		}
 		if size > 0 && h.Kind != wire.Message && inParts(h) {
 			if rd.fresh && end > rd.w {
 				if err := s.idle(rd); err != nil {
@@ -193,10 +198,17 @@ func (s *Session) frame(rd *reader) (wire.Header, []byte, error) {
 			continue
 		}
 		if size > 0 && end <= rd.w {
-			if h.Kind == wire.Item {
+			switch h.Kind {
+			case wire.Item:
 				if err := s.items(rd, h, end); err != nil {
 					return h, nil, err
 				}
+				continue
+			case wire.Shared:
+				if err := s.elsewhere(rd, rd.buf[rd.r+size:end]); err != nil {
+					return h, nil, err
+				}
+				rd.r = end
 				continue
 			}
 			payload := rd.buf[rd.r+size : end : end]

@@ -12,6 +12,7 @@ type program struct {
 	config  Config
 	streams []streamScript
 	posts   [2][]post // by end
+	memory  bool      // beside the link
 }
 
 // streamScript is what happens on one stream. Direction 0 is from its opener.
@@ -85,7 +86,7 @@ func sizes(window int) *rapid.Generator[int] {
 
 func programs() *rapid.Generator[*program] {
 	return rapid.Custom(func(t *rapid.T) *program {
-		p := &program{config: quiet()}
+		p := &program{config: quiet(), memory: rapid.Bool().Draw(t, "memory")}
 		p.config.Window = rapid.SampledFrom([]int{64, 65, 100, 1000, 4095, 4096, 5000, 1 << 16, 1 << 17}).Draw(t, "window")
 		cuts := rapid.Custom(func(t *rapid.T) early {
 			after := rapid.OneOf(rapid.Just(-1), rapid.Just(-1), rapid.Just(-1), rapid.IntRange(0, 6)).Draw(t, "after")

@@ -44,6 +44,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/afar-go/afar/internal/ring"
 	"github.com/afar-go/afar/internal/wire"
 )
 
@@ -105,6 +106,7 @@ type Handler interface {
 type Session struct {
 	link    io.ReadWriteCloser
 	writev  func(...[]byte) error
+	memory  *ring.Memory // beside the link; nil: there is none
 	config  Config
 	handler Handler
 
@@ -158,6 +160,9 @@ func New(link io.ReadWriteCloser, c Config, h Handler) *Session {
 	if v, ok := link.(interface{ Writev(...[]byte) error }); ok {
 		s.writev = v.Writev
 	}
+	if m, ok := link.(interface{ Memory() *ring.Memory }); ok {
+		s.memory = m.Memory()
+	}
 	s.writer.wrote.L = &s.writer.mu
 	s.limit.Store(c.MaxMessage)
 	s.beat.period = c.Keepalive
@@ -168,6 +173,9 @@ func New(link io.ReadWriteCloser, c Config, h Handler) *Session {
 func (s *Session) Start() {
 	rd := &reader{buf: make([]byte, smallBuffer)}
 	s.reader.Store(rd)
+	if s.memory != nil {
+		s.memory.Listen()
+	}
 	s.beat.start(s)
 	s.wg.Add(2)
 	go s.read(rd)

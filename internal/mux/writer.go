@@ -191,10 +191,12 @@ func (s *Session) postBulk(free []byte, parts [][]byte) {
 func (s *Session) postItem(ctx context.Context, h wire.Header, front, first, second []byte) error {
 	w := &s.writer
 	direct := len(first)+len(second) >= directWrite
+	shared := 0
 	if direct {
 		if err := w.turn.acquire(ctx); err != nil {
 			return err
 		}
+		shared = s.share(first, second)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -205,13 +207,14 @@ func (s *Session) postItem(ctx context.Context, h wire.Header, front, first, sec
 		}
 	}
 	if w.err == nil {
-		w.out = append(wire.AppendHeader(w.out, h), front...)
+		w.out = append(appendHeader(w.out, h, shared), front...)
 	}
 	if direct {
-		if w.err == nil {
+		own := w.taken + uint64(len(w.out))
+		if w.err == nil && shared == 0 {
 			s.writeOnce(first, second)
 		}
-		s.flushLocked(0, 0)
+		s.flushLocked(own, 0)
 		return w.err
 	}
 	if w.err != nil {

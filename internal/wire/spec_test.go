@@ -142,8 +142,8 @@ func TestSpecKindsAndLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := []string{"version 1\n", "at most 65,536 |"}
-	for k := wire.Message; k <= wire.Finish; k++ {
+	rows := []string{"version 1\n", "at most 66,560 |"}
+	for k := wire.Message; k <= wire.Shared; k++ {
 		rows = append(rows, fmt.Sprintf("\n| %d | %v | ", k, k))
 	}
 	for _, row := range rows {
@@ -151,7 +151,7 @@ func TestSpecKindsAndLimits(t *testing.T) {
 			t.Errorf("SPEC.md does not have %q", row)
 		}
 	}
-	if wire.Version != 1 || wire.MaxFrame != 65536 || wire.Whole != math.MaxInt32 {
+	if wire.Version != 1 || wire.MaxFrame != 66560 || wire.Whole != math.MaxInt32 {
 		t.Error("SPEC.md states other limits")
 	}
 }

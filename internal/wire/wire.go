@@ -22,7 +22,8 @@ const (
 	// MaxFrame is the largest payload of one frame, in bytes. Larger messages
 	// travel in several frames, so that a cancel or a ping never waits for more
 	// than one of them.
-	MaxFrame = 64 << 10
+	// It has room for a block of 64 KiB and what stands in front of it.
+	MaxFrame = 65 << 10
 	// MaxHeader is the most bytes that a frame's header takes.
 	MaxHeader = 2 * binary.MaxVarintLen64
 )
@@ -33,7 +34,8 @@ var ErrMalformed = errors.New("malformed message")
 // Kind says what a frame carries.
 type Kind uint8
 
-// Kinds of frames. The first group travels on stream 0, the second on others.
+// Kinds of frames. The first group and Shared travel on stream 0, the second on
+// others.
 const (
 	Message   Kind = iota // one whole message
 	BulkFirst             // uvarint total, then the first bytes of a large message
@@ -50,11 +52,13 @@ const (
 	End       // the sender sends no more items
 	Reset     // the stream is over in both directions; payload: the reason
 	Finish    // the same, as it should be; payload: the sender's last word
+
+	Shared // uvarint: so much of the next frame's payload is in shared memory
 	kinds
 )
 
 var kindNames = [kinds]string{"message", "bulk-first", "bulk-next", "ping", "pong", "go-away",
-	"open", "item", "item-first", "item-next", "credit", "end", "reset", "finish"}
+	"open", "item", "item-first", "item-next", "credit", "end", "reset", "finish", "shared"}
 
 // String returns the name that SPEC.md uses.
 func (k Kind) String() string {
@@ -99,7 +103,7 @@ func ParseHeader(data []byte) (h Header, size int, err error) {
 		return h, 0, fmt.Errorf("%w: unknown frame kind %d", ErrMalformed, h.Kind)
 	case length > MaxFrame:
 		return h, 0, fmt.Errorf("%w: frame of %d bytes, limit %d", ErrMalformed, length, MaxFrame)
-	case (h.Kind < Open) != (h.Stream == 0):
+	case (h.Kind < Open || h.Kind == Shared) != (h.Stream == 0):
 		return h, 0, fmt.Errorf("%w: %v frame on stream %d", ErrMalformed, h.Kind, h.Stream)
 	}
 	return h, n + m, nil

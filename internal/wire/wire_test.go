@@ -117,12 +117,12 @@ func TestHeaderRoundTrip(t *testing.T) {
 func TestHeadersThatAreRefused(t *testing.T) {
 	long := strings.Repeat("\xff", 10)
 	for name, data := range map[string]string{
-		"unknown kind 14":         "\x0e\x00",
 		"unknown kind 15":         "\x0f\x00",
-		"frame over the limit":    "\x00\x81\x80\x04",
+		"frame over the limit":    "\x00\x81\x88\x04",
 		"length of 63 bits":       "\x00\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
 		"message on a stream":     "\x10\x00",
 		"item on stream 0":        "\x07\x00",
+		"shared on a stream":      "\x1e\x00",
 		"tag over 64 bits":        long,
 		"tag over 64 bits, short": long[:9] + "\x7f",
 		"length over 64 bits":     "\x00" + long,
@@ -131,7 +131,7 @@ func TestHeadersThatAreRefused(t *testing.T) {
 			t.Errorf("%s: %+v of %d bytes, %v", name, h, size, err)
 		}
 	}
-	if h, _, err := wire.ParseHeader([]byte("\x00\x80\x80\x04")); err != nil || h.Length != wire.MaxFrame {
+	if h, _, err := wire.ParseHeader([]byte("\x00\x80\x88\x04")); err != nil || h.Length != wire.MaxFrame {
 		t.Errorf("the largest frame: %+v, %v", h, err)
 	}
 }
