@@ -162,8 +162,8 @@ func TestExperimentsAreWellFormed(t *testing.T) {
 			}
 			seen[f.name] = true
 			for _, target := range f.targets {
-				if target.over != "" && !names[target.over] {
-					t.Errorf("%s: a target speaks of %q, which does not take part", f.name, target.over)
+				if target.over != "" && !names[target.over] || target.of != "" && !names[target.of] {
+					t.Errorf("%s: a target speaks of %q or %q, which does not take part", f.name, target.over, target.of)
 				}
 			}
 		}

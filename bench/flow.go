@@ -16,6 +16,7 @@ type flow struct {
 	size  int     // bytes of a payload
 	batch int     // payloads in one write, for those who write bytes and not items
 	worth float64 // what one payload counts in the row's unit
+	keep  bool    // the receiver of bytes gives each payload memory of its own
 }
 
 // The flows of the rows. Large payloads count as megabytes.
@@ -23,11 +24,14 @@ var (
 	smallFlow  = flow{size: messageSize, batch: 1024, worth: 1}
 	smallItems = flow{size: messageSize, batch: 1, worth: 1}
 	largeFlow  = flow{size: 64 << 10, batch: 1, worth: (64 << 10) / 1e6}
+	keptFlow   = flow{size: 64 << 10, batch: 1, worth: (64 << 10) / 1e6, keep: true}
 )
 
 // Contenders of the flows.
 const (
 	nameRawSocket   = "raw, unix socket"
+	nameRawKept     = "raw, unix socket, every block in new memory"
+	nameBytes       = "afar, Writer and Reader.WriteTo"
 	nameYamuxItems  = "yamux, one long stream, a write per item"
 	nameYamuxWrites = "yamux, one long stream, 64 KiB writes"
 )
@@ -76,13 +80,14 @@ func blockFlows(way direction) experiment {
 	return experiment{
 		figures: []figure{{
 			name: name, title: title, unit: "MB/s",
-			targets: []target{{over: nameRawSocket, bound: 0.8}, {over: nameRaw, bound: 0.8, stretch: true}},
+			targets: []target{{of: nameBytes, over: nameRawSocket, bound: 0.8}, {over: nameRawKept, bound: 0.8}, {over: nameRawSocket, bound: 0.8, stretch: true}},
 		}},
 		contenders: []contender{
 			{nameAfar, afarBytes(way, largeFlow)},
-			{"afar, Writer and Reader.WriteTo", afarReaderWriter(way)},
+			{nameBytes, afarReaderWriter(way)},
 			{nameRaw, rawFlow(widePipes, way, largeFlow)},
 			{nameRawSocket, rawFlow(socket, way, largeFlow)},
+			{nameRawKept, rawFlow(socket, way, keptFlow)},
 			{nameYamuxLong, yamuxFlow(way, largeFlow)},
 		},
 	}
@@ -166,7 +171,14 @@ func (d *drain) whole(last byte) error {
 func (d *drain) readFrom(r io.Reader) error {
 	buf := make([]byte, 256<<10)
 	for !d.ended {
-		n, err := r.Read(buf)
+		var n int
+		var err error
+		if d.keep {
+			buf = make([]byte, d.size)
+			n, err = io.ReadFull(r, buf)
+		} else {
+			n, err = r.Read(buf)
+		}
 		if n > 0 {
 			if _, err := d.Write(buf[:n]); err != nil {
 				return err
@@ -182,6 +194,7 @@ func (d *drain) readFrom(r io.Reader) error {
 // A flowOrder asks a server for one flow.
 type flowOrder struct {
 	Way         direction
+	Keep        bool
 	Size, Batch int64
 	Span        time.Duration // of a flow to the caller
 }
@@ -193,7 +206,7 @@ func serveFlow(far io.ReadWriter) error {
 		if err := binary.Read(far, binary.LittleEndian, &o); err != nil {
 			return err
 		}
-		f := flow{size: int(o.Size), batch: int(o.Batch)}
+		f := flow{size: int(o.Size), batch: int(o.Batch), keep: o.Keep}
 		if o.Way == inward {
 			if _, err := f.pour(far, o.Span); err != nil {
 				return err
@@ -213,7 +226,7 @@ func serveFlow(far io.ReadWriter) error {
 // run has one flow over bytes to a serveFlow, or from it.
 func (f flow) run(far io.ReadWriter, way direction, span time.Duration) ([]float64, error) {
 	begin := time.Now()
-	o := flowOrder{Way: way, Size: int64(f.size), Batch: int64(f.batch), Span: span}
+	o := flowOrder{Way: way, Keep: f.keep, Size: int64(f.size), Batch: int64(f.batch), Span: span}
 	if err := binary.Write(far, binary.LittleEndian, o); err != nil {
 		return nil, err
 	}

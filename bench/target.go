@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // Contenders that targets and ratios speak of.
 const (
@@ -10,6 +13,7 @@ const (
 
 // A target is what afar should reach in a row: a bound on its own value, or on its ratio to another contender.
 type target struct {
+	of      string // the contender that is judged; empty for afar
 	over    string // the contender to divide by; empty for the value itself
 	bound   float64
 	atMost  bool // the bound is an upper one
@@ -24,15 +28,16 @@ type verdict struct {
 	met     bool
 }
 
-// judge compares r's afar with its targets.
+// judge compares r's contenders with its targets.
 func (r row) judge() []verdict {
 	verdicts := make([]verdict, len(r.targets))
 	for i, t := range r.targets {
 		v := verdict{target: t}
+		of := cmp.Or(t.of, nameAfar)
 		if t.over == "" {
-			v.reached, v.known = median(r.values(nameAfar))
+			v.reached, v.known = median(r.values(of))
 		} else {
-			v.reached, v.known = median(ratios(r.values(nameAfar), r.values(t.over)))
+			v.reached, v.known = median(ratios(r.values(of), r.values(t.over)))
 		}
 		if t.atMost {
 			v.met = v.known && v.reached <= t.bound
@@ -63,6 +68,9 @@ func (t target) text(unit string) string {
 	s := fmt.Sprintf("%s %s %s", sign, number(t.bound), unit)
 	if t.over != "" {
 		s = fmt.Sprintf("%s %s× %s", sign, number(t.bound), t.over)
+	}
+	if t.of != "" {
+		s = t.of + " " + s
 	}
 	if t.stretch {
 		s = "then " + s

@@ -13,4 +13,5 @@
 //   - It ends with its link. The kernel closes the link however the parent dies; the worker's side reads the end
 //     of file and calls [Inherited.End].
 //   - It holds no descriptor of its parent but the link, the null device, and the pipe for what it prints.
+//   - On Linux its link has memory beside it that both processes see (package ring), for large payloads.
 package launch

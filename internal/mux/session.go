@@ -33,7 +33,8 @@
 // together with its neighbors, and whoever receives goes through all of these by
 // himself. Nobody is woken for an item while he is awake, or while more comes at
 // once. The parts of large items are written from the sender's memory and read
-// into the item's.
+// into the item's; if there is memory beside the link that both processes see
+// (package ring), they are copied there and from there.
 package mux
 
 import (
