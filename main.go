@@ -1,19 +1,24 @@
 package afar
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/afar-go/afar/internal/agent"
 	"github.com/afar-go/afar/internal/conversation"
 	"github.com/afar-go/afar/internal/dispatch"
 	"github.com/afar-go/afar/internal/handle"
 	"github.com/afar-go/afar/internal/launch"
+	"github.com/afar-go/afar/internal/mux"
 	"github.com/afar-go/afar/internal/peer"
 	"github.com/afar-go/afar/internal/registry"
+	"github.com/afar-go/afar/internal/ship"
 	"github.com/afar-go/afar/internal/wire"
 )
 
@@ -23,8 +28,16 @@ import (
 // variables, since a worker knows only those.
 func Main() {
 	launch.RememberImage()
+	_, mainFile, _, _ = runtime.Caller(1)
 	inherited, isWorker, err := launch.Inherit()
 	registry.Seal()
+	if nonce := os.Getenv(ship.AgentVariable); nonce != "" && !isWorker {
+		if err := agent.Main(nonce); err != nil {
+			fmt.Fprintln(os.Stderr, "afar: agent:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if !isWorker {
 		return
 	}
@@ -32,7 +45,7 @@ func Main() {
 		fmt.Fprintln(os.Stderr, "afar: cannot become a worker:", err)
 		os.Exit(2)
 	}
-	image, err := imageFor(inherited.Image)
+	image, err := imageFor(inherited)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "afar: cannot identify my image:", err)
 		os.Exit(2)
@@ -43,9 +56,9 @@ func Main() {
 
 // imageFor is how a worker names its image: as its caller does when it is the
 // same file, which costs nothing to find out, or else by its hash.
-func imageFor(callers string) (string, error) {
-	if id, err := launch.ImageID(); err == nil && id == callers {
-		return id, nil
+func imageFor(in *launch.Inherited) (string, error) {
+	if id, err := launch.ImageID(); err == nil && id == in.Image {
+		return cmp.Or(in.Name, id), nil
 	}
 	return launch.ImageHash()
 }
@@ -54,23 +67,24 @@ func imageFor(callers string) (string, error) {
 const inprocImage = "in-process"
 
 // compare refuses a worker that is not this program.
-func (g *Gateway) compare(h *wire.Hello) error {
-	if g.target.process {
-		mine, err := imageFor(h.Image)
+func (g *Gateway) compare(h *wire.Hello, image string) error {
+	if image == "" {
+		mine, err := imageFor(&launch.Inherited{Image: h.Image})
 		if err != nil {
 			return err
 		}
-		if mine != h.Image {
-			return fmt.Errorf("another program: image %s here, %s there", mine, h.Image)
-		}
+		image = mine
+	}
+	if image != h.Image {
+		return fmt.Errorf("another program: image %s here, %s there", image, h.Image)
 	}
 	var keys []string
 	for _, f := range registry.Functions() {
-		if !f.Late || !g.target.process {
+		if !f.Late || !g.target.Process {
 			keys = append(keys, f.Key())
 		}
 	}
-	if slices.Equal(keys, h.Functions) || !g.target.process {
+	if slices.Equal(keys, h.Functions) || !g.target.Process {
 		return nil
 	}
 	return fmt.Errorf("other functions: only here: %s; only there: %s",
@@ -104,12 +118,18 @@ func serve(link launch.Link, id, image string, stop <-chan struct{}) {
 		workerHome.Store(home)
 	}
 	hosts := conversation.NewHost(home)
+	beside := &agent.Server{Start: agent.Starter(image), Command: launch.Command, Dial: launch.Dial}
 	conn := peer.Dial(link, peer.Config{
 		Hello:   wire.Hello{Image: image, Worker: id, Host: host, PID: os.Getpid(), Functions: keys},
 		Caller:  lane,
 		Callee:  x,
 		Greeted: hosts.Greeted,
-		Stream:  hosts.Stream,
+		Stream: func(s *mux.Stream, purpose byte, rest *wire.Reader) error {
+			if agent.Purpose(purpose) {
+				return beside.Stream(s, purpose, rest)
+			}
+			return hosts.Stream(s, purpose, rest)
+		},
 	})
 	hosts.Bind(x.Base(), conn, functions)
 	x.Bind(conn)

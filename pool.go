@@ -15,7 +15,9 @@ import (
 	"github.com/afar-go/afar/internal/dispatch"
 	"github.com/afar-go/afar/internal/handle"
 	"github.com/afar-go/afar/internal/launch"
+	"github.com/afar-go/afar/internal/reach"
 	"github.com/afar-go/afar/internal/registry"
+	"github.com/afar-go/afar/internal/target"
 )
 
 // DefaultMaxItem is the largest input, output or item, in bytes, unless Config
@@ -47,6 +49,12 @@ type Config struct {
 	// Header returns headers for a call from its context: trace headers and the
 	// like. Header finds them in the function. nil adds none.
 	Header func(ctx context.Context) map[string]string
+	// Images are builds of this program for other systems, by GOOS/GOARCH, such as
+	// "linux/arm64": paths of executables that need nothing else there
+	// (CGO_ENABLED=0). A host of a system that is not in it gets the running
+	// program, if it is of that system and needs nothing else, or one that is built
+	// for it, if the source and the go command are there.
+	Images map[string]string
 
 	processes bool // the pool has workers that are processes
 }
@@ -69,6 +77,7 @@ type Pool struct {
 	log      *slog.Logger
 	wrap     launch.Wrapper
 	home     *handle.Home // of the program, or of the worker that opened the pool
+	hosts    []*reach.Host
 
 	choosing sync.Mutex // held while a gateway is chosen for a conversation
 
@@ -85,7 +94,7 @@ func (c Config) Open(ctx context.Context, targets ...string) (*Pool, error) {
 		return nil, err
 	}
 	for _, t := range parsed {
-		c.processes = c.processes || t.process
+		c.processes = c.processes || t.Process
 	}
 	if c.processes && !registry.Sealed() {
 		return nil, errors.New("afar: call afar.Main() first in main (or in TestMain) to use workers in processes")
@@ -97,7 +106,8 @@ func (c Config) Open(ctx context.Context, targets ...string) (*Pool, error) {
 	if c.Stderr == nil {
 		p.out.to = os.Stderr
 	}
-	if err := p.seat(parsed); err != nil {
+	if err := p.seat(ctx, parsed); err != nil {
+		_ = p.Close()
 		return nil, err
 	}
 	if err := p.start(ctx); err != nil {
@@ -107,7 +117,7 @@ func (c Config) Open(ctx context.Context, targets ...string) (*Pool, error) {
 	return p, nil
 }
 
-func (c *Config) check(targets []string) ([]*target, error) {
+func (c *Config) check(targets []string) ([]*target.Target, error) {
 	switch {
 	case len(targets) == 0:
 		return nil, errors.New(`afar: Open needs a target, such as "local:4"`)
@@ -126,38 +136,46 @@ func (c *Config) check(targets []string) ([]*target, error) {
 	if c.MaxItem == 0 {
 		c.MaxItem = DefaultMaxItem
 	}
-	parsed := make([]*target, len(targets))
+	parsed := make([]*target.Target, len(targets))
 	for i, text := range targets {
-		t, err := parseTarget(text)
+		t, err := target.Parse(text)
 		if err != nil {
 			return nil, err
+		}
+		if t.Workers == 0 && t.Remote == nil {
+			t.Workers = runtime.GOMAXPROCS(0)
 		}
 		parsed[i] = t
 	}
 	return parsed, nil
 }
 
-// seat makes the pool's gateways, without starting anything.
-func (p *Pool) seat(targets []*target) error {
+// seat makes the pool's gateways, without starting workers.
+func (p *Pool) seat(ctx context.Context, targets []*target.Target) error {
 	local := 0
-	for _, t := range targets {
-		if t.process {
-			local += t.workers
+	places := make([]place, len(targets))
+	for i, t := range targets {
+		places[i] = p.place(t)
+		if t.Process && t.Remote == nil {
+			local += t.Workers
 		}
+	}
+	if err := p.count(ctx, targets, places); err != nil {
+		return err
 	}
 	counts := map[string]int{}
 	taken := map[string]bool{}
-	for _, t := range targets {
-		env := t.env
-		if t.process && os.Getenv("GOMAXPROCS") == "" && !setsGOMAXPROCS(env) {
+	for i, t := range targets {
+		env := t.Env
+		if t.Process && t.Remote == nil && os.Getenv("GOMAXPROCS") == "" && !setsGOMAXPROCS(env) {
 			env = append(env[:len(env):len(env)], fmt.Sprintf("GOMAXPROCS=%d", max(1, runtime.GOMAXPROCS(0)/local)))
 		}
-		for _, id := range t.ids(counts) {
+		for _, id := range t.IDs(counts) {
 			if taken[id] {
 				return fmt.Errorf("afar: two workers by the id %q", id)
 			}
 			taken[id] = true
-			p.gateways = append(p.gateways, newGateway(p, t, id, env))
+			p.gateways = append(p.gateways, newGateway(p, t, places[i], id, env))
 		}
 	}
 	return nil
@@ -240,6 +258,10 @@ func (p *Pool) Close() error {
 		var wg sync.WaitGroup
 		for _, g := range p.gateways {
 			wg.Go(func() { g.end(ErrClosed) })
+		}
+		wg.Wait()
+		for _, h := range p.hosts {
+			wg.Go(h.Close)
 		}
 		wg.Wait()
 		close(p.done)

@@ -1,132 +1,276 @@
 package afar
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"maps"
-	"net/url"
-	"runtime"
-	"slices"
-	"strconv"
-	"strings"
-	"unicode"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/afar-go/afar/internal/agent"
+	"github.com/afar-go/afar/internal/dispatch"
+	"github.com/afar-go/afar/internal/launch"
+	"github.com/afar-go/afar/internal/reach"
+	"github.com/afar-go/afar/internal/ship"
+	"github.com/afar-go/afar/internal/target"
 )
 
-// target is what a target string says.
-type target struct {
-	text    string // as the user wrote it
-	process bool   // local, not inproc
-	workers int
-	id      string
-	dir     string
-	env     []string
-	nice    int
+// place is where the workers of a target are started. start returns a worker, and
+// what it is to call its image; empty: as this process does. over is closed when
+// nobody needs the worker any more.
+type place interface {
+	start(ctx context.Context, spec launch.Spec, over <-chan struct{}) (w *launch.Worker, image string, err error)
 }
 
-// maxWorkers bounds what one target asks for: beyond it is a typing error.
-const maxWorkers = 10_000
+// locally starts processes of this program.
+type locally struct{}
 
-// schemes are the kinds of targets, and whether they start processes.
-var schemes = map[string]bool{"inproc": false, "local": true}
+func (locally) start(_ context.Context, spec launch.Spec, _ <-chan struct{}) (*launch.Worker, string, error) {
+	w, err := launch.Local(spec)
+	return w, "", err
+}
 
-// parseTarget reads a target: scheme:N?key=value&…
-func parseTarget(text string) (*target, error) {
-	scheme, rest, found := strings.Cut(text, ":")
-	process, known := schemes[scheme]
-	if !known || !found {
-		return nil, fmt.Errorf("afar: target %q: unknown scheme %q; known are %s", text, scheme,
-			strings.Join(slices.Sorted(maps.Keys(schemes)), ", "))
-	}
-	t := &target{text: text, process: process}
-	number, query, _ := strings.Cut(rest, "?")
-	if number != "" {
-		if err := t.setWorkers(number); err != nil {
-			return nil, err
-		}
-	}
-	params, err := url.ParseQuery(query)
+// within starts goroutines of this process.
+type within struct{}
+
+func (within) start(_ context.Context, spec launch.Spec, over <-chan struct{}) (*launch.Worker, string, error) {
+	return launch.InProcess(spec, func(link launch.Link) { serve(link, spec.ID, inprocImage, over) }), inprocImage, nil
+}
+
+// onHost starts processes on a host.
+type onHost struct {
+	host  *reach.Host
+	share int // how many there will be
+}
+
+func (o *onHost) start(ctx context.Context, spec launch.Spec, _ <-chan struct{}) (*launch.Worker, string, error) {
+	return o.host.Start(ctx, spec, o.share)
+}
+
+// beyond is where a gateway's worker is: it starts processes, runs commands and
+// connects there.
+type beyond struct{ g *Gateway }
+
+func (b beyond) place(ctx context.Context) (*agent.Place, *incarnation, error) {
+	in, err := b.g.worker(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("afar: target %q: %w", text, err)
+		return nil, nil, fmt.Errorf("worker %s, which it is reached through: %w", b.g.id, err)
 	}
-	for _, key := range slices.Sorted(maps.Keys(params)) {
-		if len(params[key]) > 1 {
-			return nil, fmt.Errorf("afar: target %q: %s is given %d times", text, key, len(params[key]))
-		}
-		if err := t.set(key, params[key][0]); err != nil {
-			return nil, err
-		}
-	}
-	if t.workers == 0 {
-		t.workers = runtime.GOMAXPROCS(0)
-	}
-	return t, nil
+	return agent.NewPlace(in.conn.Session()), in, nil
 }
 
-func (t *target) setWorkers(value string) error {
-	n, err := strconv.Atoi(value)
-	if err != nil || n < 1 || n > maxWorkers {
-		return fmt.Errorf("afar: target %q: the number of workers must be from 1 to %d, not %q", t.text, maxWorkers, value)
+func (b beyond) start(ctx context.Context, spec launch.Spec, _ <-chan struct{}) (*launch.Worker, string, error) {
+	p, in, err := b.place(ctx)
+	if err != nil {
+		return nil, "", err
 	}
-	if t.workers != 0 && t.workers != n {
-		return fmt.Errorf("afar: target %q: %d workers and workers=%d contradict each other", t.text, t.workers, n)
-	}
-	t.workers = n
-	return nil
+	w, err := p.Start(ctx, spec, "", 0)
+	return w, in.hello.Image, err
 }
 
-// maxID bounds the length of a worker's id in bytes.
-const maxID = 100
+// Command runs a command where the worker is, as reach.Via.
+func (b beyond) Command(ctx context.Context, o launch.Order) (*launch.Worker, error) {
+	p, _, err := b.place(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.Command(ctx, o)
+}
 
-const targetKeys = "dir, env.NAME, id, nice, workers"
+// Dial connects from where the worker is.
+func (b beyond) Dial(ctx context.Context, network, address string) (launch.Link, error) {
+	p, _, err := b.place(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.Dial(ctx, network, address)
+}
 
-func (t *target) set(key, value string) error {
-	name, isEnv := strings.CutPrefix(key, "env.")
+// reach returns the host of a target, the way to which begins at via. The pool
+// closes it.
+func (p *Pool) reach(t *target.Target, via reach.Via) *reach.Host {
+	name := t.Remote.String()
+	h := reach.New(via, *t.Remote, reach.Config{
+		Keepalive: p.config.Keepalive, Patience: p.config.StartTimeout,
+		Output: func(line []byte) { p.out.print(t.Name(), line) },
+		Image:  programs(p.config.Images).For,
+		Wrap:   func(link launch.Link) launch.Link { return p.wrap(name, link) },
+	})
+	p.hosts = append(p.hosts, h)
+	return h
+}
+
+// place says where the workers of a target are started: here, or on a host.
+func (p *Pool) place(t *target.Target) place {
 	switch {
-	case key == "workers":
-		return t.setWorkers(value)
-	case key == "id":
-		if value == "" || len(value) > maxID || strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) }) {
-			return fmt.Errorf("afar: target %q: an id has 1 to %d printable characters, not %q", t.text, maxID, value)
-		}
-		t.id = value
-		return nil
-	case key != "dir" && key != "nice" && !isEnv:
-		return fmt.Errorf("afar: target %q: unknown parameter %q; known are %s", t.text, key, targetKeys)
-	case !t.process:
-		return fmt.Errorf("afar: target %q: %s needs a process of its own, which inproc workers do not have", t.text, key)
-	case key == "dir":
-		if value == "" {
-			return fmt.Errorf("afar: target %q: empty dir", t.text)
-		}
-		t.dir = value
-	case isEnv:
-		if name == "" || strings.ContainsAny(name+value, "\x00") || strings.Contains(name, "=") {
-			return fmt.Errorf("afar: target %q: bad environment variable %q", t.text, key)
-		}
-		t.env = append(t.env, name+"="+value)
-	default:
-		n, err := strconv.Atoi(value)
-		if err != nil || n < -20 || n > 19 {
-			return fmt.Errorf("afar: target %q: nice must be from -20 to 19, not %q", t.text, value)
-		}
-		t.nice = n
+	case t.Remote != nil:
+		return &onHost{host: p.reach(t, reach.Here{}), share: t.Workers}
+	case t.Process:
+		return locally{}
 	}
-	return nil
+	return within{}
 }
 
-// ids returns the ids of the target's workers; first counts those of targets
-// without an id by scheme.
-func (t *target) ids(first map[string]int) []string {
-	base := t.id
-	if t.id != "" && t.workers == 1 {
-		return []string{t.id}
+// count asks the hosts of targets that do not say how many workers they want how
+// many processors they have.
+func (p *Pool) count(ctx context.Context, targets []*target.Target, places []place) error {
+	errs := make(chan error, len(targets))
+	for i, t := range targets {
+		o, remote := places[i].(*onHost)
+		if !remote || t.Workers > 0 {
+			errs <- nil
+			continue
+		}
+		go func() {
+			hello, err := o.host.Hello(ctx)
+			if err == nil {
+				t.Workers = min(max(1, hello.Concurrency), target.MaxWorkers)
+				o.share = t.Workers
+			} else {
+				err = targetError(t, err)
+			}
+			errs <- err
+		}()
 	}
-	if base == "" {
-		base, _, _ = strings.Cut(t.text, ":")
+	var first error
+	for range targets {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
 	}
-	ids := make([]string, t.workers)
-	for i := range ids {
-		first[base]++
-		ids[i] = fmt.Sprintf("%s-%d", base, first[base])
+	return first
+}
+
+// Open opens a gateway from where this one's worker is: a process beside it, or on a
+// host that is within reach from there, also through several gateways. The worker is
+// this caller's own, and only the bytes of its link pass the one it is opened from;
+// keys and known hosts of ssh are those of that worker, keys of nodes are the
+// caller's. The target may ask for one worker only. The new gateway ends with this
+// one; its owner may close it before.
+func (g *Gateway) Open(ctx context.Context, text string) (*Gateway, error) {
+	t, err := target.Parse(text)
+	if err != nil {
+		return nil, err
 	}
-	return ids
+	switch {
+	case !t.Process:
+		return nil, t.Wrong("a gateway opens processes; inproc workers are this process's own")
+	case t.Workers > 1:
+		return nil, t.Wrong("a gateway opens one worker at a time, not %d", t.Workers)
+	}
+	t.Workers = 1
+	p := &Pool{config: g.pool.config, dispatch: dispatch.New(), done: make(chan struct{}),
+		wrap: g.pool.wrap, home: g.pool.home, log: g.pool.log, out: g.pool.out}
+	p.config.processes = true
+	var at place = beyond{g}
+	if t.Remote != nil {
+		at = &onHost{host: p.reach(t, beyond{g}), share: 1}
+	}
+	id := t.OneID()
+	if id == "" {
+		id = fmt.Sprintf("%s/%s-%d", g.id, t.Name(), g.nested.count.Add(1))
+	}
+	next := newGateway(p, t, at, id, t.Env)
+	p.gateways = []*Gateway{next}
+	if !g.nested.add(p) {
+		return nil, fmt.Errorf("afar: open %q through %s: %w", text, g.id, ErrClosed)
+	}
+	if err := p.start(ctx); err != nil {
+		_ = p.Close()
+		g.nested.remove(p)
+		return nil, err
+	}
+	return next, nil
+}
+
+// nest is the pools of the gateways that were opened through one.
+type nest struct {
+	count atomic.Int64
+
+	mu     sync.Mutex
+	pools  map[*Pool]bool
+	closed bool
+}
+
+func (n *nest) add(p *Pool) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return false
+	}
+	if n.pools == nil {
+		n.pools = map[*Pool]bool{}
+	}
+	n.pools[p] = true
+	return true
+}
+
+func (n *nest) remove(p *Pool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.pools, p)
+}
+
+// close closes them all.
+func (n *nest) close() {
+	n.mu.Lock()
+	n.closed = true
+	pools := n.pools
+	n.pools = nil
+	n.mu.Unlock()
+	for p := range pools {
+		_ = p.Close()
+	}
+}
+
+// mainFile is the source file that called Main.
+var mainFile string
+
+// own finds the images of this program when nobody gives any.
+var own = sync.OnceValue(func() *ship.Source { return ship.Own(launch.Executable(), mainFile, nil) })
+
+// programs finds images of this program.
+func programs(prebuilt map[string]string) *ship.Source {
+	if len(prebuilt) == 0 {
+		return own()
+	}
+	return ship.Own(launch.Executable(), mainFile, prebuilt)
+}
+
+// outOfReach is how long a host that is out of reach is tried again before its
+// gateways give up.
+const outOfReach = 5 * time.Minute
+
+// TargetError says why a target could not be reached, or no longer can be.
+type TargetError struct {
+	Target string
+	// Reason is one of: "no such host", "connection refused", "host unreachable",
+	// "timed out", "connection lost", "authentication failed", "host key not
+	// accepted", "command not found", "no shell", "no space", "no directory for the
+	// program", "no program for its architecture", "the program did not start",
+	// "failed".
+	Reason string
+	Err    error // in full, with what was said on the way
+}
+
+// Error names the target and says why.
+func (e *TargetError) Error() string { return fmt.Sprintf("afar: target %q: %v", e.Target, e.Err) }
+
+// Unwrap returns the cause.
+func (e *TargetError) Unwrap() error { return e.Err }
+
+// targetError makes an error of package reach the user's.
+func targetError(t *target.Target, err error) error {
+	var e *reach.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	return &TargetError{Target: t.Text, Reason: e.Reason, Err: err}
+}
+
+// passing tells whether a host may be within reach again by itself.
+func passing(err error) bool {
+	var e *reach.Error
+	return errors.As(err, &e) && e.Passing()
 }

@@ -50,6 +50,14 @@ var table = []row{
 		duty: "ends of channels in encoded form; runs routines"},
 	{path: "internal/object", layer: 2, beside: []string{"internal/peer", "internal/handle"},
 		duty: "objects in a worker, and the handles by which they are used"},
+	{path: "internal/agent", layer: 2, beside: []string{"internal/peer"},
+		duty: "starts, runs and connects for the other end of a link, and relays the bytes"},
+	{path: "internal/reach", layer: 2, beside: []string{"internal/peer", "internal/agent"},
+		duty: "keeps a host within reach: connects, brings the program, starts workers there"},
+	{path: "internal/target", layer: 2, beside: []string{"internal/reach"},
+		duty: "the strings that say how workers are reached"},
+	{path: "internal/push", layer: 2, duty: "makes directories like another, by their differences",
+		modules: map[string]string{"golang.org/x/sys": "times of links, which os does not set"}},
 	{path: "internal/conversation", layer: 2,
 		beside: []string{"internal/peer", "internal/dispatch", "internal/handle", "internal/channel", "internal/object"},
 		duty:   "a gateway's channels and objects: watched, counted, taken in at the worker"},
@@ -112,11 +120,11 @@ var tolerated = map[[2]string]string{
 // here, in a commit that says why.
 const (
 	maxFileLines = 500 // of any file in a library package
-	maxRootFiles = 14  // the last three of the root package, without its tests
+	maxRootFiles = 16  // the last three of the root package, without its tests
 	// Conversations and objects add three nouns (channel, routine, object) and
 	// what they are made with to what was 2,500 lines and 60 names.
-	maxRootLines    = 3800
-	maxRootExported = 64
+	maxRootLines    = 4200
+	maxRootExported = 68
 )
 
 // find returns the row of a package, nil if there is none.

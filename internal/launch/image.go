@@ -34,6 +34,10 @@ func RememberImage() {
 	remembered.Store(true)
 }
 
+// Executable returns the running image, open for the life of the process, whose offset nobody may use; nil where it
+// cannot be read.
+func Executable() *os.File { return ownImage().file }
+
 // ImageID returns a cheap identity of the running image on this host, "device:inode:size:mtime-in-nanoseconds".
 // Two processes with the same ID on one host run the same image. It may be called at any time, concurrently.
 func ImageID() (string, error) {

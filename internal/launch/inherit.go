@@ -10,7 +10,8 @@ import (
 // Inherited is what a worker process got from the Local that started it.
 type Inherited struct {
 	ID    string // Spec.ID
-	Image string // the ImageID of the process that called Local
+	Image string // the ImageID that Local's caller says is this process's
+	Name  string // Spec.Image
 	Link  Link   // the worker's end
 }
 
@@ -26,7 +27,8 @@ func Inherit() (*Inherited, bool, error) {
 	if !ok {
 		return nil, false, nil
 	}
-	in := &Inherited{ID: os.Getenv(envWorker), Image: os.Getenv(envImage)}
+	in := &Inherited{ID: os.Getenv(envWorker)}
+	in.Image, in.Name, _ = strings.Cut(os.Getenv(envImage), "=")
 	nice := os.Getenv(envNice)
 	for _, name := range []string{envWorker, envImage, envLink, envNice} {
 		_ = os.Unsetenv(name) // It fails for malformed names only.

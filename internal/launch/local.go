@@ -15,7 +15,7 @@ var errNotRemembered = errors.New("afar: call afar.Main() first in main (or in T
 
 // Local starts this very program again as a worker process. The worker gets no arguments but os.Args[0], and finds
 // its end of the link with Inherit. Local returns when the program was started; whether it speaks on its link is for
-// the caller to find out.
+// the caller to find out. With Spec.Path it starts another program, which is to call Inherit as well.
 //
 // RememberImage must have been called. On an error nothing was started and nothing is left open.
 func Local(spec Spec) (*Worker, error) {
@@ -25,7 +25,7 @@ func Local(spec Spec) (*Worker, error) {
 	if err := spec.check(); err != nil {
 		return nil, err
 	}
-	id, err := ImageID()
+	id, err := spec.imageID()
 	if err != nil {
 		return nil, err
 	}
@@ -33,14 +33,21 @@ func Local(spec Spec) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("afar: start a worker: %w", err)
 	}
+	pl.share()
 	link, err := newFileLink(pl.in, pl.out, pl.memory)
 	if err != nil {
 		pl.close()
 		return nil, fmt.Errorf("afar: start a worker: %w", err)
 	}
+	path, name := spec.Path, os.Args[:min(len(os.Args), 1)]
+	if path == "" {
+		path = ownImage().executable(pl.null, pl.print, pl.print, pl.read, pl.write, pl.shared)
+	} else {
+		name = []string{path}
+	}
 	cmd := &exec.Cmd{
-		Path:   ownImage().executable(pl.null, pl.print, pl.print, pl.read, pl.write, pl.shared),
-		Args:   os.Args[:min(len(os.Args), 1)],
+		Path:   path,
+		Args:   name,
 		Dir:    spec.Dir,
 		Stdin:  pl.null,
 		Stdout: pl.print,
@@ -48,6 +55,9 @@ func Local(spec Spec) (*Worker, error) {
 	}
 	base := cmd.Environ() // with PWD for Dir
 	cmd.Env = spec.environment(base, id, attach(cmd, pl.read, pl.write, pl.shared))
+	if spec.Adjust != nil {
+		spec.Adjust(cmd)
+	}
 	memory := watchMemory()
 	if err := cmd.Start(); err != nil {
 		memory.close()
@@ -76,10 +86,14 @@ func layPipes() (*pipes, error) {
 	}
 	enlarge(pl.out)
 	enlarge(pl.in)
-	if memory, file, err := ring.New(); err == nil { // without it everything goes through the pipes
+	return pl, nil
+}
+
+// share adds memory to the pipes. Without it everything goes through them.
+func (pl *pipes) share() {
+	if memory, file, err := ring.New(); err == nil {
 		pl.memory, pl.shared = memory, file
 	}
-	return pl, nil
 }
 
 func (pl *pipes) lay() (err error) {

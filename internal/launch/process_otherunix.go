@@ -18,6 +18,9 @@ func attach(cmd *exec.Cmd, read, write, _ *os.File) string {
 	return "3,4"
 }
 
+// lead makes a command the leader of a process group.
+func lead(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
 // reap waits for the worker's end and kills what is left of its group at once. A group keeps its number as long as
 // it has members; only an empty one could be another's by now, in the moment between these two lines.
 func (p *process) reap() {

@@ -15,6 +15,11 @@ const killedSignal = "killed"
 
 func enlarge(*os.File) {}
 
+// lead makes a command the leader of a process group.
+func lead(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP}
+}
+
 // attach hands the worker its end of the link, and returns the handles' numbers, which are the same there.
 func attach(cmd *exec.Cmd, read, write, _ *os.File) string {
 	handles := []syscall.Handle{syscall.Handle(read.Fd()), syscall.Handle(write.Fd())}

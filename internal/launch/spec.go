@@ -3,6 +3,7 @@ package launch
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 )
@@ -28,6 +29,16 @@ type Spec struct {
 	// Env holds KEY=VALUE entries that are added to the caller's environment or override it. Of entries with
 	// the same key the last counts.
 	Env []string
+
+	// Path is the program to start; "" is the one that runs.
+	Path string
+
+	// Image is what the worker calls its image if it is the very file that this process runs, or Path; "" is ImageID. It
+	// saves workers the hashing.
+	Image string
+
+	// Adjust, if set, may change the command just before it is started: its credentials or its control group.
+	Adjust func(*exec.Cmd)
 
 	// Nice is added to the caller's niceness; 0 leaves it. Lowering it needs privileges: without them the
 	// worker's Inherit fails.
@@ -58,6 +69,21 @@ func (s *Spec) check() error {
 		}
 	}
 	return nil
+}
+
+// imageID returns what Inherited.Image will be: an ID and, if the image has another name, "=" and that.
+func (s *Spec) imageID() (string, error) {
+	id, err := ImageID()
+	if s.Path != "" {
+		var info os.FileInfo
+		if info, err = os.Stat(s.Path); err == nil {
+			id, err = fileID(nil, info)
+		}
+	}
+	if err == nil && s.Image != "" {
+		id += "=" + s.Image
+	}
+	return id, err
 }
 
 // environment completes base, the caller's environment, for a worker. Later entries win.

@@ -61,7 +61,7 @@ type Config struct {
 	Hello     wire.Hello // said first; Version, Host, System and Go are filled in
 	Initiator bool       // true for the caller
 	Caller    Caller     // may be nil: then SetCaller
-	Callee    Callee
+	Callee    Callee     // may be nil: it runs no calls
 	Notes     func(Note) // called by one goroutine; may block, which holds up the far side's logs only
 	Closed    func(error)
 
@@ -279,6 +279,9 @@ func (c *Conn) message(msg []byte, owned bool) error {
 		if err != nil {
 			return err
 		}
+		if c.config.Callee == nil {
+			return fmt.Errorf("%w: calls to an end that runs none", wire.ErrMalformed)
+		}
 		return c.config.Callee.Calls(chunk, n, r, owned)
 	case wire.TypeCancel:
 		m, err := wire.ParseCancel(r)
@@ -289,7 +292,9 @@ func (c *Conn) message(msg []byte, owned bool) error {
 		if err != nil {
 			return err
 		}
-		c.config.Callee.Cancel(m.Place, cause)
+		if c.config.Callee != nil {
+			c.config.Callee.Cancel(m.Place, cause)
+		}
 		return nil
 	}
 	to := c.caller.Load()
@@ -348,7 +353,11 @@ func (c *Conn) greet(r *wire.Reader) error {
 }
 
 func (h *handler) Idle() {
-	h.config.Callee.Idle()
+	if h.config.Callee != nil {
+		h.config.Callee.Idle()
+	} else {
+		h.session.Flush()
+	}
 	if to := h.caller.Load(); to != nil {
 		(*to).Idle()
 	}

@@ -8,6 +8,12 @@ const (
 	PurposeRoutine                 // a conversation with a routine; an Info follows
 	PurposeObject                  // a new object; an Info follows, and the first item is the constructor's argument
 	PurposeHandle                  // what a Handle names, which follows
+	PurposeStart                   // a worker to start; a Launch follows
+	PurposeCommand                 // a command to run, whose standard streams are a link; a Launch follows
+	PurposeRun                     // a program to run for a terminal; a Launch follows
+	PurposeDial                    // a connection; its network and address follow
+	PurposeLink                    // the bytes of what another stream has started, whose id follows
+	PurposeImage                   // an image to keep; its hash and its size as it travels follow
 )
 
 // AppendPurpose appends the purpose of a stream for a routine or a new object.

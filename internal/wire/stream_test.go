@@ -23,8 +23,18 @@ func specStreams() map[string][]byte {
 		"request-call":    append(call.AppendHead(nil), 3),
 		"request-set":     append(set.AppendHead(nil), 0x18, 0x2a),
 		"request-cancel":  append(cancel.AppendHead(nil), specFault()...),
+		"launch":          append([]byte{wire.PurposeStart}, specLaunch().Append(nil)...),
+		"exit":            specExit().Append(nil),
 		"reply":           append(reply.AppendHead(nil), 0x18, 0x2a),
 	}
+}
+
+func specLaunch() *wire.Launch {
+	return &wire.Launch{ID: "w-1", Dir: "/d", Env: []string{"A=b"}, Nice: 5, Share: 4}
+}
+
+func specExit() *wire.Exit {
+	return &wire.Exit{Code: -1, Signal: "killed", OutOfMemory: true, Stderr: "x"}
 }
 
 // What travels on streams arrives as it was.
@@ -56,6 +66,14 @@ func TestStreamRoundTrips(t *testing.T) {
 	if want := (wire.Reply{ID: 10, Status: wire.StatusLogged | wire.StatusTyped, Logged: 2, Type: "int", Payload: []byte{0x18, 0x2a}}); err != nil || !reflect.DeepEqual(p, want) {
 		t.Errorf("reply became %+v, %v", p, err)
 	}
+	l, err := wire.ParseLaunch(wire.NewReader(shown["launch"][1:]))
+	if err != nil || !reflect.DeepEqual(l, specLaunch()) {
+		t.Errorf("launch became %+v, %v", l, err)
+	}
+	exit, err := wire.ParseExit(shown["exit"])
+	if err != nil || !reflect.DeepEqual(exit, specExit()) {
+		t.Errorf("exit became %+v, %v", exit, err)
+	}
 	args := [][]byte{{1}, {}, {2, 3}}
 	if got, err := wire.ParseArguments(wire.AppendArguments(nil, args)); err != nil || !reflect.DeepEqual(got, args) {
 		t.Errorf("arguments became %v, %v", got, err)
@@ -69,6 +87,8 @@ var decoders = map[string]func([]byte) error{
 	"handle":    func(b []byte) error { _, err := wire.ParseHandle(wire.NewReader(b)); return err },
 	"request":   func(b []byte) error { _, err := wire.ParseRequest(b); return err },
 	"reply":     func(b []byte) error { _, err := wire.ParseReply(b); return err },
+	"launch":    func(b []byte) error { _, err := wire.ParseLaunch(wire.NewReader(b)); return err },
+	"exit":      func(b []byte) error { _, err := wire.ParseExit(b); return err },
 	"arguments": func(b []byte) error { _, err := wire.ParseArguments(b); return err },
 }
 
@@ -83,6 +103,8 @@ func TestStreamMalformed(t *testing.T) {
 		"handle":    {{"empty", nil}, {"no home", []byte{0, 0, 0, 0, 0, 0}}, {"path longer than the bytes", []byte{9, 1}}, {"bytes behind", []byte{1, 0, 0, 0, 0, 0, 0, 7}}},
 		"request":   {{"empty", nil}, {"operation", []byte{1, 5}}, {"no info", []byte{1, 0}}, {"no member", []byte{1, 2, 0, 0, 1, 0}}},
 		"reply":     {{"empty", nil}, {"flag", []byte{1, 2}}, {"no logged", []byte{1, 4}}, {"no type", []byte{1, 8}}},
+		"launch":    {{"empty", nil}, {"more arguments than bytes", []byte{0, 0, 0, 9, 0, 0, 0}}, {"bytes behind", []byte{0, 0, 0, 0, 0, 0, 0, 7}}},
+		"exit":      {{"empty", nil}, {"flag", []byte{2, 0, 0, 0, 0}}, {"bytes behind", []byte{0, 0, 0, 0, 0, 7}}},
 		"arguments": {{"empty", nil}, {"count", []byte{9, 0}}, {"bytes behind", []byte{0, 0}}},
 	} {
 		for _, b := range bad {

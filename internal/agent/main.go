@@ -1,0 +1,59 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/afar-go/afar/internal/launch"
+	"github.com/afar-go/afar/internal/ship"
+	"github.com/afar-go/afar/internal/wire"
+)
+
+// maxCache is how many bytes of images an agent leaves on its host.
+const maxCache = 1 << 30
+
+// Main serves whoever has brought this program to its host, with a nonce, and started
+// it there, until it has gone.
+func Main(nonce string) error {
+	link, err := launch.Standard()
+	if err != nil {
+		return err
+	}
+	dir := os.Getenv(ship.CacheVariable)
+	for _, name := range []string{ship.AgentVariable, ship.CacheVariable} {
+		_ = os.Unsetenv(name) // Workers, and what they start, are no agents.
+	}
+	hash, err := launch.ImageHash()
+	if err != nil {
+		return err
+	}
+	if ship.Temporary(dir, nonce) {
+		// Nobody else finds it there. What runs is open, so only systems where it has to have a name keep it for now.
+		if runtime.GOOS == "linux" {
+			_ = os.RemoveAll(dir)
+		} else {
+			defer os.RemoveAll(dir)
+		}
+	} else if store, err := ship.OpenStore(dir); err == nil {
+		store.Path(hash) // It is used now.
+		go func() { _ = store.Tidy(maxCache) }()
+	}
+	if _, err := link.Write([]byte(ship.AgentLine(nonce))); err != nil {
+		return err
+	}
+	v := &Server{Start: Starter(hash), Command: launch.Command, Dial: launch.Dial}
+	return Serve(link, wire.Hello{Image: hash}, v)
+}
+
+// Starter starts workers for others, of this process's program, which they are to
+// call image.
+func Starter(image string) func(*wire.Launch, func([]byte)) (*launch.Worker, error) {
+	return func(l *wire.Launch, output func([]byte)) (*launch.Worker, error) {
+		if l.Image != "" && l.Image != image {
+			return nil, fmt.Errorf("there is no other program here than %s", image)
+		}
+		return launch.Local(launch.Spec{ID: l.ID, Dir: l.Dir, Nice: l.Nice, Image: image, Output: output,
+			Env: Environment(l, os.LookupEnv)})
+	}
+}

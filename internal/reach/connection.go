@@ -1,0 +1,247 @@
+package reach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/afar-go/afar/internal/agent"
+	"github.com/afar-go/afar/internal/launch"
+	"github.com/afar-go/afar/internal/peer"
+	"github.com/afar-go/afar/internal/ship"
+	"github.com/afar-go/afar/internal/wire"
+)
+
+// connection is a link to an agent.
+type connection struct {
+	command *launch.Worker // whose standard streams are the link; nil: there is none
+	conn    *peer.Conn
+	place   *agent.Place
+	hello   *wire.Hello
+	image   string // the hash of the program that is there
+}
+
+// connect makes a connection.
+func connect(ctx context.Context, via Via, a *Address, c *Config) (*connection, error) {
+	switch a.Scheme {
+	case "ssh", "exec":
+		return connectShell(ctx, via, a, c)
+	}
+	return connectNode(ctx, via, a, c)
+}
+
+// connectShell makes one over a command that gives a shell.
+func connectShell(ctx context.Context, via Via, a *Address, c *Config) (*connection, error) {
+	w, err := via.Command(ctx, launch.Order{Argv: a.command(c.keepalive()), Output: c.Output})
+	if err != nil {
+		return nil, &Error{Where: a.String(), Reason: NotFound, Err: err}
+	}
+	watched := watch(w.Link(), c.Patience)
+	defer context.AfterFunc(ctx, func() { watched.cut(context.Cause(ctx)) })()
+	arrival, err := ship.Bootstrap(ctx, watched, func(ctx context.Context, system string) (*ship.Image, error) {
+		watched.pause() // building takes as long as it takes
+		defer watched.resume()
+		return c.Image(ctx, system)
+	})
+	var n *connection
+	if err == nil {
+		n, err = greet(ctx, &behind{w.Link(), arrival.Link}, c)
+	}
+	if err == nil && n.hello.Image != arrival.Image.Hash() {
+		n.conn.Close()
+		err = fmt.Errorf("another program: image %s was sent, %s runs there", arrival.Image.Hash(), n.hello.Image)
+	}
+	watched.pause()
+	if err != nil {
+		if cause := watched.cause(); cause != nil {
+			err = cause
+		}
+		exit := abandon(w)
+		return nil, explain(ctx, a, err, &exit)
+	}
+	n.command, n.image = w, arrival.Image.Hash()
+	return n, nil
+}
+
+// abandon ends a command; one whose other end has ended gets a moment to say so.
+func abandon(w *launch.Worker) launch.Exit {
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-w.Done():
+	case <-timer.C:
+	}
+	_ = w.Link().Close()
+	_ = w.Kill()
+	return w.Exit()
+}
+
+// connectNode makes one to a node, and brings it the program.
+func connectNode(ctx context.Context, via Via, a *Address, c *Config) (*connection, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(c.Patience, func() { cancel(errSilent) })
+	defer timer.Stop()
+	link, err := via.Dial(ctx, a.Scheme, a.Network)
+	if err == nil && a.Scheme == "tcp" {
+		link, err = secure(ctx, link, a)
+	}
+	if err != nil {
+		return nil, explain(ctx, a, err, nil)
+	}
+	n, err := greet(ctx, link, c)
+	if err != nil {
+		return nil, explain(ctx, a, err, nil)
+	}
+	timer.Stop() // from here on the link's keepalive counts
+	if c.Image == nil {
+		return n, nil
+	}
+	image, err := c.Image(ctx, n.hello.System)
+	if err == nil {
+		err = n.bring(ctx, image)
+	}
+	if err != nil {
+		n.end()
+		return nil, explain(ctx, a, err, nil)
+	}
+	n.image = image.Hash()
+	return n, nil
+}
+
+func secure(ctx context.Context, link launch.Link, a *Address) (launch.Link, error) {
+	tcp, err := launch.TCP()
+	if err != nil {
+		_ = link.Close()
+		return nil, err
+	}
+	return tcp.Secure(ctx, link, a.Network)
+}
+
+// bring sees to it that the node has the program.
+func (n *connection) bring(ctx context.Context, image *ship.Image) error {
+	blob, size, err := image.Compressed()
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	_, err = n.place.PutImage(ctx, image.Hash(), size, func() (io.ReadCloser, error) { return io.NopCloser(blob), nil })
+	if err != nil {
+		return fmt.Errorf("the node did not take the program: %w", err)
+	}
+	return nil
+}
+
+// greet waits for the agent's hello. The link is closed when that fails.
+func greet(ctx context.Context, link launch.Link, c *Config) (*connection, error) {
+	if c.Wrap != nil {
+		link = c.Wrap(link)
+	}
+	n := &connection{conn: peer.Dial(link, peer.Config{Hello: c.hello(), Initiator: true})}
+	n.conn.Start()
+	hello, err := n.conn.Hello(ctx)
+	if err != nil {
+		_ = n.conn.Close()
+		return nil, err
+	}
+	n.hello, n.place = hello, agent.NewPlace(n.conn.Session())
+	return n, nil
+}
+
+// end ends the connection, and waits until the command that is its link is gone.
+func (n *connection) end() {
+	_ = n.conn.Close()
+	n.conn.Session().Wait()
+	if n.command == nil {
+		return
+	}
+	// The agent ends its workers when its link has ended, and then itself.
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-n.command.Done():
+	case <-timer.C:
+		_ = n.command.Kill()
+	}
+	<-n.command.Done()
+}
+
+func (c *Config) keepalive() time.Duration {
+	if c.Keepalive == 0 {
+		return 10 * time.Second
+	}
+	return c.Keepalive
+}
+
+// behind is a link of which something was read already.
+type behind struct {
+	launch.Link
+	first io.Reader // which goes on with the link
+}
+
+func (b *behind) Read(p []byte) (int, error) { return b.first.Read(p) }
+
+// errSilent ends the way to a host that says nothing.
+var errSilent = errors.New("no answer")
+
+// watched is a link that is closed when nothing passes it for too long.
+type watched struct {
+	launch.Link
+	patience time.Duration
+	timer    *time.Timer
+	paused   atomic.Bool
+	why      atomic.Pointer[error]
+}
+
+func watch(link launch.Link, patience time.Duration) *watched {
+	w := &watched{Link: link, patience: patience}
+	w.timer = time.AfterFunc(patience, func() {
+		if !w.paused.Load() {
+			w.cut(fmt.Errorf("%w for %v", errSilent, patience))
+		}
+	})
+	return w
+}
+
+func (w *watched) cut(err error) {
+	w.why.CompareAndSwap(nil, &err)
+	_ = w.Link.Close()
+}
+
+func (w *watched) cause() error {
+	if p := w.why.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (w *watched) pause() {
+	w.paused.Store(true)
+	w.timer.Stop()
+}
+
+func (w *watched) resume() {
+	w.paused.Store(false)
+	w.timer.Reset(w.patience)
+}
+
+func (w *watched) passed(n int) {
+	if n > 0 && !w.paused.Load() {
+		w.timer.Reset(w.patience)
+	}
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.Link.Read(p)
+	w.passed(n)
+	return n, err
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	n, err := w.Link.Write(p)
+	w.passed(n)
+	return n, err
+}

@@ -1,0 +1,138 @@
+package ship
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// A cache is a directory of files that can be made again. "" is one that does not exist and cannot be made.
+type cache string
+
+const (
+	gzipCache  = "gzip"  // compressed images, by hash
+	buildCache = "built" // what was built here
+
+	// cacheLimit is how many bytes each of the caller's own caches may hold.
+	cacheLimit = 1 << 30
+
+	// young is the age below which nothing is removed from a cache: it may be about to be used.
+	young = time.Hour
+
+	// partPrefix begins the names of files that are being written.
+	partPrefix = ".part-"
+)
+
+var errNoCache = errors.New("there is no cache directory")
+
+// userCache returns one of afar's caches in the user's cache directory, made if need be.
+func userCache(name string) cache {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	dir = filepath.Join(dir, "afar", name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return ""
+	}
+	return cache(dir)
+}
+
+// open opens a file and marks it as used now.
+func (c cache) open(name string) (*os.File, error) {
+	if c == "" {
+		return nil, errNoCache
+	}
+	path := filepath.Join(string(c), name)
+	file, err := os.Open(path)
+	if err == nil {
+		touch(path)
+	}
+	return file, err
+}
+
+// create writes a file, which gets its name when it is complete, and opens it.
+func (c cache) create(name string, write func(io.Writer) error) (*os.File, error) {
+	part, err := c.part()
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(part.Name())
+	if err := write(part); err != nil {
+		_ = part.Close()
+		return nil, err
+	}
+	if err := commit(part, filepath.Join(string(c), name)); err != nil {
+		return nil, err
+	}
+	_ = tidy(string(c), cacheLimit, func(string) bool { return true })
+	return c.open(name)
+}
+
+// part makes a file for something that is not complete.
+func (c cache) part() (*os.File, error) {
+	if c == "" {
+		return nil, errNoCache
+	}
+	return os.CreateTemp(string(c), partPrefix)
+}
+
+// commit gives a complete file its name. It is on the disk before: a host that loses its power must not have half a
+// file by a name that promises a whole one.
+func commit(part *os.File, path string) error {
+	err := part.Sync()
+	if closeErr := part.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(part.Name(), path)
+}
+
+// touch marks a file as used now. It is only a hint: failing to give it is no error.
+func touch(path string) {
+	now := time.Now()
+	_ = os.Chtimes(path, now, now)
+}
+
+// tidy removes the files that were not used for the longest time until the rest of them is no larger than the limit,
+// and what was left behind unfinished; but nothing that is young. counts tells which names are those of finished files.
+func tidy(dir string, limit int64, counts func(name string) bool) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	var files []fs.FileInfo
+	var total int64
+	var errs []error
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil {
+			continue // Another process has removed it.
+		}
+		if info.Mode().IsRegular() && !unfinished(info.Name()) && counts(info.Name()) {
+			files = append(files, info)
+			total += info.Size()
+		} else if unfinished(info.Name()) && now.Sub(info.ModTime()) > young {
+			errs = append(errs, os.RemoveAll(filepath.Join(dir, info.Name())))
+		}
+	}
+	slices.SortFunc(files, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
+	for _, info := range files {
+		if total <= limit || now.Sub(info.ModTime()) <= young {
+			break
+		}
+		if err := os.Remove(filepath.Join(dir, info.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+			continue
+		}
+		total -= info.Size()
+	}
+	return errors.Join(errs...)
+}
