@@ -1,6 +1,7 @@
-// Package afar runs parts of a Go program in other processes, with nothing to
-// install over there: a worker is this same program. A part is a function
-// (Func), a routine that talks over a channel (Routine), or an object (Class).
+// Package afar runs parts of a Go program in other processes and on other
+// machines, with nothing to install over there: a worker is this same program,
+// which brings itself there. A part is a function (Func), a routine that talks
+// over a channel (Routine), or an object (Class).
 //
 //	var square = afar.Func(squareOf)
 //
@@ -34,6 +35,12 @@
 //
 //	local:2?dir=/data&env.LANG=C&nice=5&id=indexer
 //
+// ssh://user@host:port?workers=N is N processes on a host that the system's ssh
+// reaches; config=FILE is its -F. exec:command is wherever a command gives a shell,
+// as in exec:docker exec -i web1. tcp://host:port is a node, for programs that import
+// package trust, and unix:/path one on this machine. All take workers=, dir=, env.X=,
+// nice= and id=. Gateway.Open opens any of them from where a worker is.
+//
 // # What is promised
 //
 // A call ends with the function's result, its error or panic (RemoteError), or
@@ -53,6 +60,10 @@
 // again when their worker is lost: their next use says so, with the reason. They
 // take no slots from calls, but a worker that is killed because of a call takes
 // them with it.
+//
+// Other machines change none of that. A host that is lost, or out of reach by a
+// partition, is noticed within four Keepalives on both sides; the far side then ends
+// all that was started there.
 //
 // State in package variables is per worker process, and is gone when the worker
 // is replaced.
