@@ -1,10 +1,12 @@
 package reach
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,7 +37,8 @@ func connect(ctx context.Context, via Via, a *Address, c *Config) (*connection, 
 
 // connectShell makes one over a command that gives a shell.
 func connectShell(ctx context.Context, via Via, a *Address, c *Config) (*connection, error) {
-	w, err := via.Command(ctx, launch.Order{Argv: a.command(c.keepalive()), Output: c.Output})
+	said := &held{pass: c.Output}
+	w, err := via.Command(ctx, launch.Order{Argv: a.command(c.keepalive()), Output: said.line})
 	if err != nil {
 		return nil, &Error{Where: a.String(), Reason: NotFound, Err: err}
 	}
@@ -62,6 +65,7 @@ func connectShell(ctx context.Context, via Via, a *Address, c *Config) (*connect
 		exit := abandon(w)
 		return nil, explain(ctx, a, err, &exit)
 	}
+	said.release()
 	n.command, n.image = w, arrival.Image.Hash()
 	return n, nil
 }
@@ -174,6 +178,37 @@ func (c *Config) keepalive() time.Duration {
 		return 10 * time.Second
 	}
 	return c.Keepalive
+}
+
+// held keeps what the way to a host prints until it is known whether it leads there:
+// if not, the error says the same.
+type held struct {
+	pass func(line []byte) // may be nil
+
+	mu       sync.Mutex
+	lines    [][]byte
+	released bool
+}
+
+func (h *held) line(line []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.pass == nil:
+	case h.released:
+		h.pass(line)
+	case len(h.lines) < 100:
+		h.lines = append(h.lines, bytes.Clone(line))
+	}
+}
+
+func (h *held) release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, line := range h.lines {
+		h.pass(line)
+	}
+	h.lines, h.released = nil, true
 }
 
 // behind is a link of which something was read already.
