@@ -154,7 +154,12 @@ func (g *Gateway) Kill() error {
 		return nil
 	}
 	in.killed.Store(true)
-	return in.worker.Kill()
+	err := in.worker.Kill()
+	select { // what is called after Kill does not reach it any more
+	case <-in.lost:
+	case <-in.worker.Done():
+	}
+	return err
 }
 
 // Close ends the gateway at once: its worker is killed and not replaced. Calls

@@ -196,12 +196,10 @@ func (r *remote) say(word byte) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	err := r.control.SendNow(ctx, []byte{word}, nil)
-	var finished *mux.Finished
-	if errors.As(err, &finished) {
-		return nil // it has ended
+	if err := r.control.SendNow(ctx, []byte{word}, nil); err != nil && r.control.Err() == nil {
+		return err
 	}
-	return err
+	return nil // or it has ended, or its link
 }
 
 // answer is how long the far side may take to say how large a process is.
