@@ -33,6 +33,7 @@ var table = []row{
 		exits:   "a worker whose link has ended must not outlive it"},
 	{path: "internal/ring", layer: 0, duty: "bytes through memory that two processes share",
 		modules: map[string]string{"golang.org/x/sys": "memory without a name, and mapping it"}},
+	{path: "internal/hosttest", layer: 0, duty: "hosts for tests: network namespaces, each with an sshd"},
 	{path: "internal/testlink", layer: 0, duty: "links that delay, cut, corrupt and throttle, for tests only"},
 
 	{path: "internal/mux", layer: 1, duty: "many streams on one link: credit, keepalive, go-away"},
@@ -51,7 +52,8 @@ var table = []row{
 	{path: "internal/object", layer: 2, beside: []string{"internal/peer", "internal/handle"},
 		duty: "objects in a worker, and the handles by which they are used"},
 	{path: "internal/agent", layer: 2, beside: []string{"internal/peer"},
-		duty: "starts, runs and connects for the other end of a link, and relays the bytes"},
+		duty:    "starts, runs and connects for the other end of a link, and relays the bytes",
+		modules: map[string]string{"golang.org/x/sys": "signals and process groups of programs that it runs"}},
 	{path: "internal/reach", layer: 2, beside: []string{"internal/peer", "internal/agent"},
 		duty: "keeps a host within reach: connects, brings the program, starts workers there"},
 	{path: "internal/target", layer: 2, beside: []string{"internal/reach"},
@@ -78,10 +80,12 @@ var table = []row{
 	}},
 	{path: "queue/redisq", layer: 5, duty: "the broker on Redis",
 		modules: map[string]string{"github.com/redis/rueidis": "its client, with pipelined batches"}},
-	{path: "node", layer: 5, duty: "the daemon: authenticated links, images, workers, queues, drain"},
+	{path: "node", layer: 5, duty: "the daemon: authenticated links, images, workers, queues, drain",
+		modules: map[string]string{"golang.org/x/sys": "who is at the other end of a socket, control groups, limits"}},
 	{path: "dash", layer: 5, duty: "one http.Handler over read-only snapshots that it declares itself"},
 
-	{path: "cmd/afar", layer: 6, duty: "flags and wiring only", exits: "a program ends with a status"},
+	{path: "cmd/afar", layer: 6, duty: "flags and wiring only", exits: "a program ends with a status",
+		modules: map[string]string{"github.com/urfave/cli/v3": "commands, flags, help and completion"}},
 
 	{path: "examples/...", layer: 7, duty: "one runnable story each, also a test",
 		modules: map[string]string{"github.com/schollz/progressbar/v3": "the progress bar of wordcount"},
@@ -99,7 +103,7 @@ var testModules = map[string]string{
 
 // testPackages are packages that exist for tests: a test may import them from
 // any layer, anything else only as forTests says.
-var testPackages = []string{"internal/testlink", "afartest", "queue/queuetest"}
+var testPackages = []string{"internal/hosttest", "internal/testlink", "afartest", "queue/queuetest"}
 
 // forTests are the packages that may import testPackages outside of tests,
 // because they are made for tests themselves.
