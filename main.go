@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,7 +27,7 @@ import (
 // variables, since a worker knows only those.
 func Main() {
 	launch.RememberImage()
-	_, mainFile, _, _ = runtime.Caller(1)
+	mainFile = fileOfMain()
 	inherited, isWorker, err := launch.Inherit()
 	registry.Seal()
 	if nonce := os.Getenv(ship.AgentVariable); nonce != "" && !isWorker {

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 
 	"github.com/afar-go/afar/internal/launch"
@@ -35,6 +36,9 @@ func Main(nonce string) error {
 		} else {
 			defer os.RemoveAll(dir)
 		}
+	} else if path, err := os.Executable(); err == nil && filepath.Dir(path) == dir && filepath.Base(path) != hash {
+		_ = os.Remove(path) // so that the next one sends it again
+		return fmt.Errorf("%s was changed: it is %s", path, hash)
 	} else if store, err := ship.OpenStore(dir); err == nil {
 		store.Path(hash) // It is used now.
 		go func() { _ = store.Tidy(maxCache) }()

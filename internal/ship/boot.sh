@@ -64,9 +64,10 @@ afar_make() {
   esac
 }
 
-# Is the directory ours, and may programs in it be executed? The probe has no #! line, so that it needs no other shell.
+# Is the directory ours, and may programs in it be executed? A shell without -O uses those that we have just made. The
+# probe has no #! line, so that it needs no other shell.
 afar_usable() {
-  [ -O "$afar_d" ] || { echo "$afar_d: belongs to somebody else"; return 1; }
+  [ "$afar_d" = "$afar_own" ] || [ -O "$afar_d" ] 2>/dev/null || { echo "$afar_d: belongs to somebody else"; return 1; }
   if [ ! -f "$afar_d/probe" ]; then
     if ! echo : >"$afar_d/probe.$afar_n"; then
       [ ! -f "$afar_d/probe.$afar_n" ] || { afar_full=1; afar_remove "$afar_d/probe.$afar_n"; }
@@ -77,27 +78,34 @@ afar_usable() {
   "$afar_d/probe" </dev/null >/dev/null 2>&1
   [ $? -lt 126 ] || { echo "$afar_d: programs in it cannot be executed"; return 1; }
 }
+# A host that lost its power may have left less than the image. ls knows the size; busybox' wc would read all of it.
 afar_have() {
   [ -s "$afar_d/$afar_h" ] || return 1
-  afar_x=$(wc -c <"$afar_d/$afar_h" 2>/dev/null)
-  [ ${afar_x:-$afar_r} -eq $afar_r ]
+  set -f
+  set -- $(ls -ln "$afar_d/$afar_h" 2>/dev/null)
+  set +f
+  [ ${5:-$afar_r} -eq $afar_r ]
 }
 
-# Lock: 0 it is ours, 1 not in this directory, 2 somebody else is uploading.
+# Lock: 0 it is ours, or not needed any more; 1 not in this directory; 2 somebody else is uploading. A lock that is gone
+# when we look at what kept us from making it was given back in between, so that one failure says nothing.
 afar_take() {
-  afar_lock=$afar_d/$afar_h.lock
-  if ! mkdir "$afar_lock" 2>/dev/null; then
-    [ -d "$afar_lock" ] || { echo "$afar_d: cannot be written to"; afar_lock=; return 1; }
-    afar_owner
-    [ -n "$afar_node" ] || afar_node=$(uname -n)
-    if [ "$afar_who" = "$afar_stale" ] || { [ "$afar_host" = "$afar_node" ] && ! kill -0 "$afar_pid" 2>/dev/null; }; then
-      afar_break
-      mkdir "$afar_lock" 2>/dev/null || return 2
-    else
-      return 2
-    fi
-  fi
+  afar_lock=$afar_d/$afar_h.lock afar_y=
   [ -n "$afar_node" ] || afar_node=$(uname -n)
+  afar_node=${afar_node:-unknown}
+  until mkdir "$afar_lock" 2>/dev/null; do
+    afar_have && return 0
+    if [ -d "$afar_lock" ]; then
+      afar_owner
+      [ "$afar_who" = "$afar_stale" ] || { [ "$afar_host" = "$afar_node" ] && ! kill -0 "$afar_pid" 2>/dev/null; } || return 2
+      [ "$afar_y" != yyy ] || return 2
+      afar_break
+    elif [ "$afar_y" = yyy ]; then
+      echo "$afar_d: cannot be written to"
+      return 1
+    fi
+    afar_y=y$afar_y
+  done
   echo "$afar_node $$ $afar_n" >"$afar_lock/owner" && return 0
   afar_full=1 afar_who=none
   afar_break
@@ -185,7 +193,10 @@ afar_start() {
   trap - HUP INT PIPE TERM
   trap 'afar_undo; afar_say error start' EXIT
   afar_say start $1
+  # bash runs no trap when exec fails, but can be told to go on; to the others that is an unknown command.
+  shopt -s execfail 2>/dev/null
   exec "$afar_d/$afar_h" 2>&3 3>&-
+  exit 1
 }
 afar_find() {
   for afar_i in 1 2; do

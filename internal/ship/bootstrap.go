@@ -15,12 +15,6 @@ const (
 
 	// CacheVariable is set as well, to the directory that the program's image is in. See [Temporary].
 	CacheVariable = "AFAR_CACHE"
-
-	// startLimit is how long a program may take from its execution to its AgentLine.
-	startLimit = 30 * time.Second
-
-	// lastWords is how long to wait for the far side to explain why nothing more can be written to it.
-	lastWords = time.Second
 )
 
 // AgentLine is what a program that Bootstrap started prints to its standard output before anything else, with the line
@@ -46,7 +40,7 @@ var errMain = errors.New("the program runs, but does not say that it serves: afa
 // host's system. On return the link leads to the program: what is written to it is the program's standard input, and
 // the Arrival's Link is its standard output.
 //
-// The far side needs uname, mkdir, head, chmod and mv; it uses gzip, rm, wc and a program for SHA-256 if they are there.
+// The far side needs uname, mkdir, head, chmod and mv; it uses gzip, rm, ls and a program for SHA-256 if they are there.
 // The image goes to $XDG_CACHE_HOME/afar/images (~/.cache/afar/images), to ~/.afar/images if that does not do, or else
 // to a new directory in $TMPDIR (/tmp), /var/tmp or /dev/shm, for which see Temporary. Of several callers that bring
 // the same image one uploads it and the others wait.
@@ -57,7 +51,11 @@ var errMain = errors.New("the program runs, but does not say that it serves: afa
 // After an error the caller closes the link; what Bootstrap has left behind in a Read or Write of it ends then. The link
 // needs no deadlines, but its Close has to end Reads and Writes. Nobody else may use it meanwhile.
 func Bootstrap(ctx context.Context, link io.ReadWriter, choose func(ctx context.Context, system string) (*Image, error)) (*Arrival, error) {
-	s := newSession(link, choose)
+	return newSession(link, choose).bootstrap(ctx)
+}
+
+// bootstrap watches over run, which reads and writes without regard to time.
+func (s *session) bootstrap(ctx context.Context) (*Arrival, error) {
 	type outcome struct {
 		arrival *Arrival
 		err     error
@@ -80,14 +78,14 @@ func Bootstrap(ctx context.Context, link io.ReadWriter, choose func(ctx context.
 			return nil, s.log.fail(context.Cause(ctx))
 		case <-started:
 			started = nil
-			timer := time.NewTimer(s.startLimit)
+			timer := time.NewTimer(s.limits.start)
 			defer timer.Stop()
 			late = timer.C
 		case <-late:
-			return nil, s.log.fail(fmt.Errorf("%w (after %v)", errMain, s.startLimit))
+			return nil, s.log.fail(fmt.Errorf("%w (after %v)", errMain, s.limits.start))
 		case writeErr = <-failed:
 			failed = nil
-			timer := time.NewTimer(lastWords)
+			timer := time.NewTimer(s.limits.words)
 			defer timer.Stop()
 			silent = timer.C
 		case <-silent:

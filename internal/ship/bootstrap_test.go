@@ -4,8 +4,6 @@ package ship
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io"
 	"os"
@@ -56,7 +54,6 @@ func TestNoise(t *testing.T) {
 
 // Where the image goes, by the environment.
 func TestDirectory(t *testing.T) {
-	image := program(t, 0)
 	inShells(t, func(t *testing.T, shell []string) {
 		dir := filepath.Join(t.TempDir(), `it's a "nice" $HOME; \n *`)
 		if err := os.Mkdir(dir, 0o700); err != nil {
@@ -79,7 +76,7 @@ func TestDirectory(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				f := start(t, shell, test.env)
-				_, used := bootstrap(t, f, image)
+				_, used := bootstrap(t, f, program(t, 0))
 				if test.want != "" {
 					if used != test.want {
 						t.Errorf("in %s, want %s", used, test.want)
@@ -141,6 +138,7 @@ func applets(t *testing.T, names ...string) string {
 
 // What the far side must have is little.
 func TestFewTools(t *testing.T) {
+	image := program(t, 300_000)
 	for name, tools := range map[string][]string{
 		"gzip":          {"uname", "mkdir", "head", "gzip", "chmod", "mv", "rm"},
 		"gzip, hash":    {"uname", "mkdir", "head", "gzip", "chmod", "mv", "sha256sum"},
@@ -152,7 +150,7 @@ func TestFewTools(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bin := applets(t, tools...)
 			inShells(t, func(t *testing.T, shell []string) {
-				image, dir := program(t, 300_000), t.TempDir()
+				dir := t.TempDir()
 				for _, cached := range []bool{false, true} {
 					arrival, _ := bootstrap(t, start(t, shell, home(dir, "PATH="+bin)), image)
 					if arrival.Cached != cached {
@@ -249,11 +247,6 @@ func TestCannotExecute(t *testing.T) {
 	})
 }
 
-func hashOf(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
-}
-
 // The end of the context ends Bootstrap whatever the far side does, and closing the link ends what it left behind.
 func TestContext(t *testing.T) {
 	for name, script := range map[string]string{"silent": "sleep 1000", "unread": "echo noise; sleep 1000"} {
@@ -268,13 +261,4 @@ func TestContext(t *testing.T) {
 			}
 		})
 	}
-	t.Run("start", func(t *testing.T) {
-		s := newSession(struct {
-			io.Reader
-			io.Writer
-		}{strings.NewReader(""), io.Discard}, nil)
-		if s.startLimit != startLimit || s.stallLimit != stallLimit {
-			t.Error("the limits are not those that are documented")
-		}
-	})
 }

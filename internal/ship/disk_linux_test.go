@@ -37,6 +37,7 @@ func startOn(t *testing.T, shell []string, base string, disks []disk, env []stri
 
 // A directory that does not do is passed over, and the error says why if none does.
 func TestDisks(t *testing.T) {
+	image := program(t, 1<<20)
 	elsewhere := []disk{{"/var/tmp", "ro"}, {"/dev/shm", "noexec"}}
 	for name, test := range map[string]struct {
 		disks []disk
@@ -48,8 +49,8 @@ func TestDisks(t *testing.T) {
 		"noexec cache":    {disks: []disk{{".cache", "noexec"}}, want: ".afar/images"},
 		"full cache":      {disks: []disk{{".cache", "size=256k"}}, want: ".afar/images"},
 		"tiny cache":      {disks: []disk{{".cache", "size=4k"}}, want: ".afar/images"},
-		"no inodes":       {disks: []disk{{".cache", "nr_inodes=4"}}, want: ".afar/images"},
-		"few inodes":      {disks: []disk{{".cache", "nr_inodes=7"}}, want: ".afar/images"},
+		"no inodes":       {disks: []disk{{".cache", "nr_inodes=5"}}, want: ".afar/images"},
+		"few inodes":      {disks: []disk{{".cache", "nr_inodes=6"}}, want: ".afar/images"},
 		"read-only home":  {disks: []disk{{".cache", "ro"}, {".afar", "ro"}}, want: "tmp"},
 		"tmp noexec":      {disks: []disk{{".cache", "ro"}, {".afar", "ro"}, {"tmp", "noexec"}, {"/var/tmp", "size=64m"}}, want: "/var/tmp"},
 		"shm":             {disks: []disk{{".cache", "ro"}, {".afar", "ro"}, {"tmp", "noexec"}, {"/var/tmp", "size=256k"}, {"/dev/shm", "size=64m"}}, want: "/dev/shm"},
@@ -59,16 +60,16 @@ func TestDisks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inShells(t, func(t *testing.T, shell []string) {
 				base := t.TempDir()
-				f := startOn(t, shell, base, test.disks, home(base, "TMPDIR="+base+"/tmp"))
-				if err := os.MkdirAll(filepath.Join(base, "tmp"), 0o700); err != nil {
+				if err := os.Mkdir(filepath.Join(base, "tmp"), 0o700); err != nil {
 					t.Fatal(err)
 				}
+				f := startOn(t, shell, base, test.disks, home(base, "TMPDIR="+base+"/tmp"))
 				if test.stage != "" {
-					_, err := Bootstrap(within(t), f, give(program(t, 1<<20)))
+					_, err := Bootstrap(within(t), f, give(image))
 					wantError(t, err, test.stage, test.text)
 					return
 				}
-				_, used := bootstrap(t, f, program(t, 1<<20))
+				_, used := bootstrap(t, f, image)
 				if !strings.HasPrefix(used, filepath.Join(base, test.want)) && !strings.HasPrefix(used, test.want) {
 					t.Errorf("in %s, want %s", used, test.want)
 				}
@@ -79,6 +80,7 @@ func TestDisks(t *testing.T) {
 
 // Few tools do not make a full disk look like a program.
 func TestFullWithFewTools(t *testing.T) {
+	image := program(t, 1<<20)
 	for name, tools := range map[string][]string{
 		"gzip":    {"uname", "mkdir", "head", "gzip", "chmod", "mv", "rm"},
 		"hash":    {"uname", "mkdir", "head", "chmod", "mv", "rm", "sha256sum"},
@@ -89,7 +91,7 @@ func TestFullWithFewTools(t *testing.T) {
 			inShells(t, func(t *testing.T, shell []string) {
 				base := t.TempDir()
 				limited := append([]string{"env", "PATH=" + bin}, shell...)
-				_, used := bootstrap(t, startOn(t, limited, base, []disk{{".cache", "size=256k"}}, home(base)), program(t, 1<<20))
+				_, used := bootstrap(t, startOn(t, limited, base, []disk{{".cache", "size=256k"}}, home(base)), image)
 				if want := filepath.Join(base, ".afar/images"); used != want {
 					t.Errorf("in %s, want %s", used, want)
 				}

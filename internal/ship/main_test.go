@@ -23,12 +23,12 @@ import (
 // testProgram is the path of the program that the tests ship.
 var testProgram string
 
-func TestMain(m *testing.M) {
-	os.Exit(withPrograms(m))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(prepared{m}) }
 
-// withPrograms gives the tests a cache of their own, and the program.
-func withPrograms(m *testing.M) int {
+// prepared gives the tests a cache of their own, and the program.
+type prepared struct{ m *testing.M }
+
+func (p prepared) Run() int {
 	dir, err := os.MkdirTemp("", "ship-test-")
 	if err == nil {
 		defer os.RemoveAll(dir)
@@ -42,12 +42,7 @@ func withPrograms(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "build the program that the tests ship:", err)
 		return 1
 	}
-	code := m.Run()
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	return code
+	return p.m.Run()
 }
 
 func goEnv(name string) string {
@@ -136,6 +131,9 @@ var shells = map[string][]string{
 	"busybox": {"busybox", "sh"},
 }
 
+// debian are the packages that they come in.
+var debian = map[string]string{"dash": "dash", "bash": "bash", "busybox": "busybox-static"}
+
 // requireHosts is set where everything must be tested.
 var requireHosts = os.Getenv("AFAR_REQUIRE_HOSTS") == "1"
 
@@ -160,7 +158,7 @@ func shellOf(t testing.TB, name string) []string {
 	argv := shells[name]
 	path, err := exec.LookPath(argv[0])
 	if err != nil {
-		missing(t, name+" is not installed (Debian: apt-get install "+map[string]string{"busybox": "busybox-static"}[name]+")")
+		missing(t, name+" is not installed (Debian: apt-get install "+debian[name]+")")
 	}
 	return append([]string{path}, argv[1:]...)
 }

@@ -18,15 +18,20 @@ const (
 	// lineLimit is the length of the longest line that is taken as one. Answers are much shorter.
 	lineLimit = 64 << 10
 
-	// busyInterval is how long to wait before asking again whether another caller's upload has ended.
-	busyInterval = 50 * time.Millisecond
-
-	// stallLimit is how long another caller's upload may make no progress before it is taken over.
-	stallLimit = 3 * time.Second
-
-	// uploadLimit is how often one bootstrap uploads. The far side asks for it once per directory.
+	// uploadLimit is how often one bootstrap uploads. The far side asks for it once per directory, and once more for
+	// each time that the lock is taken from it.
 	uploadLimit = 8
 )
+
+// limits are the times of a session.
+type limits struct {
+	start time.Duration // how long a program may take from its execution to its AgentLine
+	busy  time.Duration // how long to wait before asking again whether another caller's upload has ended
+	stall time.Duration // how long another caller's upload may make no progress before it is taken over
+	words time.Duration // how long to wait for the far side to explain why nothing more can be written to it
+}
+
+var usualLimits = limits{start: 30 * time.Second, busy: 50 * time.Millisecond, stall: 3 * time.Second, words: time.Second}
 
 //go:embed boot.sh
 var bootScript string
@@ -48,12 +53,11 @@ func answerPrefix(nonce string) string { return "AFAR1 " + nonce + " " }
 // A session is the caller's side of the dialogue with the script. One goroutine runs it; the transcript and the channels
 // are all that others look at.
 type session struct {
-	link       io.ReadWriter
-	choose     func(ctx context.Context, system string) (*Image, error)
-	in         *bufio.Reader
-	nonce      string
-	startLimit time.Duration
-	stallLimit time.Duration
+	link   io.ReadWriter
+	choose func(ctx context.Context, system string) (*Image, error)
+	in     *bufio.Reader
+	nonce  string
+	limits limits
 
 	log     transcript
 	started chan struct{} // closed when the program is executed
@@ -69,16 +73,15 @@ func newSession(link io.ReadWriter, choose func(ctx context.Context, system stri
 	sent := make(chan struct{})
 	close(sent)
 	return &session{
-		link:       link,
-		choose:     choose,
-		in:         bufio.NewReaderSize(link, lineLimit),
-		nonce:      hex.EncodeToString(random),
-		startLimit: startLimit,
-		stallLimit: stallLimit,
-		started:    make(chan struct{}),
-		failed:     make(chan error, 1),
-		sent:       sent,
-		log:        transcript{stage: StageNoShell},
+		link:    link,
+		choose:  choose,
+		in:      bufio.NewReaderSize(link, lineLimit),
+		nonce:   hex.EncodeToString(random),
+		limits:  usualLimits,
+		started: make(chan struct{}),
+		failed:  make(chan error, 1),
+		sent:    sent,
+		log:     transcript{stage: StageNoShell},
 	}
 }
 
@@ -164,8 +167,8 @@ func (s *session) install(ctx context.Context, image *Image, packed int64) (cach
 			if words[0] != "busy" || len(words) != 3 {
 				return false, s.refused(words, image)
 			}
-			stale := s.watch.stale(words[1], words[2] == "1", time.Now(), s.stallLimit)
-			if err = pause(ctx, busyInterval); err == nil {
+			stale := s.watch.stale(words[1], words[2] == "1", time.Now(), s.limits.stall)
+			if err = pause(ctx, s.limits.busy); err == nil {
 				s.sendText(request + stale + "\n")
 			}
 		}

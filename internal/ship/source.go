@@ -34,7 +34,8 @@ type slot struct {
 
 // Own returns the source of the running program. exe is its executable, opened when it started; it stays open for as
 // long as the source is used, and its offset is neither used nor changed. nil means that it could not be opened.
-// mainFile is the source file that main.main is in, as the runtime knows it, "" if it is not known. prebuilt are paths
+// mainFile is the source file that main.main is in, as the runtime knows it ("_testmain.go" for a test), "" if it is not
+// known. prebuilt are paths
 // of executables of the same program, by their system ("linux/arm64").
 func Own(exe *os.File, mainFile string, prebuilt map[string]string) *Source {
 	return &Source{
@@ -68,7 +69,7 @@ func (s *Source) For(ctx context.Context, system string) (*Image, error) {
 	select {
 	case found.turn <- struct{}{}:
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, noProgram(system, context.Cause(ctx))
 	}
 	defer func() { <-found.turn }()
 	if found.image != nil {
@@ -120,6 +121,9 @@ func (s *Source) find(ctx context.Context, system string) (*Image, error) {
 	return image, err
 }
 
+// testMain is the file that main.main of a test is in.
+const testMain = "_testmain.go"
+
 // plan says how the running program was built.
 func (s *Source) plan(system string) (*build, error) {
 	b := &build{system: system, packages: []string{"PACKAGE"}}
@@ -147,6 +151,8 @@ func (s *Source) plan(system string) (*build, error) {
 		b.dir = filepath.Dir(s.mainFile)
 	}
 	path, test := strings.CutSuffix(info.Path, ".test")
+	// The test of a main package has that package's path, and is known by the file that the go command made for it.
+	test = test || filepath.Base(s.mainFile) == testMain
 	b.packages, b.test = []string{path}, test
 	if path == "command-line-arguments" {
 		if b.dir == "" || test {
@@ -204,11 +210,10 @@ func (s *Source) changed(ctx context.Context, b *build) (string, error) {
 	for line := range strings.Lines(listed) {
 		dir, files, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
 		for name := range strings.SplitSeq(files, "\t") {
-			if !filepath.IsAbs(name) {
-				name = filepath.Join(dir, name)
-			}
-			if newer(name, executable.ModTime()) {
-				return name, nil
+			// What the go command has made itself, as a test's main, is in its cache: the path is absolute.
+			path := filepath.Join(dir, name)
+			if !filepath.IsAbs(name) && newer(path, executable.ModTime()) {
+				return path, nil
 			}
 		}
 	}
