@@ -86,7 +86,7 @@ func (v *Server) keep(s *mux.Stream, rest *wire.Reader) error {
 	if !hashForm.MatchString(hash) {
 		return fmt.Errorf("%q is not the hash of an image", hash)
 	}
-	v.running.Go(func() {
+	return v.do(func() {
 		if v.Keep.Has(hash) {
 			s.Finish([]byte{imageKept})
 			return
@@ -110,5 +110,4 @@ func (v *Server) keep(s *mux.Stream, rest *wire.Reader) error {
 		}
 		s.Finish([]byte{imageKept})
 	})
-	return nil
 }

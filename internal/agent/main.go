@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 
 	"github.com/afar-go/afar/internal/launch"
 	"github.com/afar-go/afar/internal/ship"
@@ -29,7 +30,12 @@ func Main(nonce string) error {
 	if err != nil {
 		return err
 	}
+	images := lateImages{sync.OnceValues(func() (*Images, error) { return OpenImages(dir, 0, maxCache) })}
 	if ship.Temporary(dir, nonce) {
+		// What others bring is kept for as long as this process is there.
+		own := filepath.Join(filepath.Dir(dir), "afar-programs-"+nonce)
+		defer os.RemoveAll(own)
+		images.open = sync.OnceValues(func() (*Images, error) { return OpenImages(own, 0, maxCache) })
 		// Nobody else finds it there. What runs is open, so only systems where it has to have a name keep it for now.
 		if runtime.GOOS == "linux" {
 			_ = os.RemoveAll(dir)
@@ -46,7 +52,7 @@ func Main(nonce string) error {
 	if _, err := link.Write([]byte(ship.AgentLine(nonce))); err != nil {
 		return err
 	}
-	v := &Server{Start: Starter(hash), Command: launch.Command, Dial: launch.Dial}
+	v := &Server{Start: Starter(hash), Command: launch.Command, Dial: launch.Dial, Keep: images, Run: images.Run}
 	return Serve(link, wire.Hello{Image: hash}, v)
 }
 

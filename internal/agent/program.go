@@ -104,7 +104,7 @@ func (v *Server) run(s *mux.Stream, rest *wire.Reader) error {
 	if err != nil {
 		return err
 	}
-	v.begin(s, func(st *started) {
+	return v.begin(s, func(st *started) {
 		p, err := v.Run(l)
 		if err != nil {
 			st.finish(&wire.Exit{Failed: err.Error()})
@@ -112,7 +112,6 @@ func (v *Server) run(s *mux.Stream, rest *wire.Reader) error {
 		}
 		st.host(p)
 	})
-	return nil
 }
 
 // host connects a program with its streams until it has ended.

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -26,15 +27,19 @@ type Server struct {
 	Keep Keeper
 	// Run starts a program whose standard streams are not a link.
 	Run func(l *wire.Launch) (*Program, error)
+	// Status says how the agent is, without the load of its host. Unlike with the
+	// others, nil is not a refusal: it counts what this Server has started.
+	Status func() wire.Status
 
-	mu      sync.Mutex
-	started map[uint64]*started // by their control streams
-	running sync.WaitGroup
+	mu       sync.Mutex
+	draining bool
+	started  map[uint64]*started // by their control streams
+	running  sync.WaitGroup
 }
 
 // Purpose tells whether a stream of a purpose is for a Server.
 func Purpose(purpose byte) bool {
-	return purpose >= wire.PurposeStart && purpose <= wire.PurposeImage
+	return purpose >= wire.PurposeStart && purpose <= wire.PurposeStatus
 }
 
 // Stream takes a stream. It is to be called as peer.Config.Stream is.
@@ -56,12 +61,33 @@ func (v *Server) Stream(s *mux.Stream, purpose byte, rest *wire.Reader) error {
 		return v.keep(s, rest)
 	case purpose == wire.PurposeRun && v.Run != nil:
 		return v.run(s, rest)
+	case purpose == wire.PurposeStatus:
+		return v.tell(s, rest)
 	}
 	return fmt.Errorf("no use for a stream of purpose %d", purpose)
 }
 
-// Wait waits, after the link has ended, until everything that was started is gone.
+// Wait waits, after the link has ended or Drain, until everything that was started is
+// gone.
 func (v *Server) Wait() { v.running.Wait() }
+
+// Drain has everything refused from now on.
+func (v *Server) Drain() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.draining = true
+}
+
+// do runs something for a stream in a goroutine, unless it is to be refused.
+func (v *Server) do(f func()) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.draining {
+		return errors.New("nothing more is started here: it is about to end")
+	}
+	v.running.Go(f)
+	return nil
+}
 
 // Workers is how many things that were started have not ended.
 func (v *Server) Workers() int {
@@ -84,7 +110,7 @@ func (v *Server) launch(s *mux.Stream, rest *wire.Reader, start func(*wire.Launc
 	if err != nil {
 		return err
 	}
-	v.begin(s, func(st *started) {
+	return v.begin(s, func(st *started) {
 		worker, err := start(l, st.printed)
 		if err != nil {
 			st.finish(&wire.Exit{Failed: err.Error()})
@@ -92,11 +118,10 @@ func (v *Server) launch(s *mux.Stream, rest *wire.Reader, start func(*wire.Launc
 		}
 		st.serve(worker)
 	})
-	return nil
 }
 
 // begin does what a control stream asks for, in a goroutine.
-func (v *Server) begin(s *mux.Stream, do func(*started)) {
+func (v *Server) begin(s *mux.Stream, do func(*started)) error {
 	st := &started{control: s, bytes: make(chan *mux.Stream, 1)}
 	st.over, st.cancel = context.WithCancel(context.Background())
 	v.mu.Lock()
@@ -105,18 +130,27 @@ func (v *Server) begin(s *mux.Stream, do func(*started)) {
 	}
 	v.started[s.ID()] = st
 	v.mu.Unlock()
-	v.running.Go(func() {
+	err := v.do(func() {
 		do(st)
-		v.mu.Lock()
-		delete(v.started, s.ID())
-		v.mu.Unlock()
-		st.cancel()
-		select {
-		case bytes := <-st.bytes:
-			bytes.Reset("not started")
-		default:
-		}
+		v.over(st)
 	})
+	if err != nil {
+		v.over(st)
+	}
+	return err
+}
+
+// over forgets what has ended, or was not started.
+func (v *Server) over(st *started) {
+	v.mu.Lock()
+	delete(v.started, st.control.ID())
+	v.mu.Unlock()
+	st.cancel()
+	select {
+	case bytes := <-st.bytes:
+		bytes.Reset("not started")
+	default:
+	}
 }
 
 // attach takes the stream for the bytes of something.
@@ -194,7 +228,7 @@ func (v *Server) dial(s *mux.Stream, rest *wire.Reader) error {
 	if err := rest.End(); err != nil {
 		return err
 	}
-	v.running.Go(func() {
+	return v.do(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		go func() {
@@ -212,7 +246,6 @@ func (v *Server) dial(s *mux.Stream, rest *wire.Reader) error {
 		_ = s.SendNow(ctx, nil, nil)
 		join(link, s)
 	})
-	return nil
 }
 
 // join relays bytes both ways until one end has ended, and then closes the other.

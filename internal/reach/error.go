@@ -94,7 +94,10 @@ func explain(ctx context.Context, a *Address, err error, exit *launch.Exit) erro
 		return err
 	}
 	var stage *ship.Error
+	var says interface{ Reason() string } // package trust's
 	switch {
+	case errors.As(err, &says):
+		e.Reason = says.Reason()
 	case errors.As(err, &stage):
 		e.Reason = stages[stage.Stage]
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -14,6 +14,7 @@ const (
 	PurposeDial                    // a connection; its network and address follow
 	PurposeLink                    // the bytes of what another stream has started, whose id follows
 	PurposeImage                   // an image to keep; its hash and its size as it travels follow
+	PurposeStatus                  // how the agent and its host are; nothing follows
 )
 
 // AppendPurpose appends the purpose of a stream for a routine or a new object.

@@ -25,6 +25,7 @@ func specStreams() map[string][]byte {
 		"request-cancel":  append(cancel.AppendHead(nil), specFault()...),
 		"launch":          append([]byte{wire.PurposeStart}, specLaunch().Append(nil)...),
 		"exit":            specExit().Append(nil),
+		"status":          specStatus().Append(nil),
 		"reply":           append(reply.AppendHead(nil), 0x18, 0x2a),
 	}
 }
@@ -35,6 +36,10 @@ func specLaunch() *wire.Launch {
 
 func specExit() *wire.Exit {
 	return &wire.Exit{Code: -1, Signal: "killed", OutOfMemory: true, Stderr: "x"}
+}
+
+func specStatus() *wire.Status {
+	return &wire.Status{Draining: true, Program: "n", Workers: 5, Own: 2, LoadMilli: []int{1500, 0, 7}, Limits: []string{"x"}}
 }
 
 // What travels on streams arrives as it was.
@@ -74,6 +79,10 @@ func TestStreamRoundTrips(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(exit, specExit()) {
 		t.Errorf("exit became %+v, %v", exit, err)
 	}
+	status, err := wire.ParseStatus(shown["status"])
+	if err != nil || !reflect.DeepEqual(status, specStatus()) {
+		t.Errorf("status became %+v, %v", status, err)
+	}
 	args := [][]byte{{1}, {}, {2, 3}}
 	if got, err := wire.ParseArguments(wire.AppendArguments(nil, args)); err != nil || !reflect.DeepEqual(got, args) {
 		t.Errorf("arguments became %v, %v", got, err)
@@ -89,6 +98,7 @@ var decoders = map[string]func([]byte) error{
 	"reply":     func(b []byte) error { _, err := wire.ParseReply(b); return err },
 	"launch":    func(b []byte) error { _, err := wire.ParseLaunch(wire.NewReader(b)); return err },
 	"exit":      func(b []byte) error { _, err := wire.ParseExit(b); return err },
+	"status":    func(b []byte) error { _, err := wire.ParseStatus(b); return err },
 	"arguments": func(b []byte) error { _, err := wire.ParseArguments(b); return err },
 }
 
@@ -105,6 +115,7 @@ func TestStreamMalformed(t *testing.T) {
 		"reply":     {{"empty", nil}, {"flag", []byte{1, 2}}, {"no logged", []byte{1, 4}}, {"no type", []byte{1, 8}}},
 		"launch":    {{"empty", nil}, {"more arguments than bytes", []byte{0, 0, 0, 9, 0, 0, 0}}, {"bytes behind", []byte{0, 0, 0, 0, 0, 0, 0, 7}}},
 		"exit":      {{"empty", nil}, {"flag", []byte{2, 0, 0, 0, 0}}, {"bytes behind", []byte{0, 0, 0, 0, 0, 7}}},
+		"status":    {{"empty", nil}, {"flag", []byte{2, 0, 0, 0, 0, 0}}, {"more averages than bytes", []byte{0, 0, 0, 0, 9}}, {"bytes behind", []byte{0, 0, 0, 0, 0, 0, 7}}},
 		"arguments": {{"empty", nil}, {"count", []byte{9, 0}}, {"bytes behind", []byte{0, 0}}},
 	} {
 		for _, b := range bad {

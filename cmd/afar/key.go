@@ -1,0 +1,346 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/afar-go/afar/internal/reach"
+	"github.com/afar-go/afar/trust"
+)
+
+func keyCommand() *cli.Command {
+	key := &cli.StringFlag{Name: "key", Usage: "file of your key; none: ~/.config/afar/key", Sources: cli.EnvVars(trust.KeyVariable)}
+	known := &cli.StringFlag{Name: "known", Usage: "file of the nodes that you know; none: ~/.config/afar/known_nodes", Sources: cli.EnvVars(trust.KnownNodesVariable)}
+	asJSON := &cli.BoolFlag{Name: "json", Usage: "print JSON"}
+	return &cli.Command{
+		Name: "key", Usage: "make and show keys, and say whom they open what",
+		Commands: []*cli.Command{{
+			Name: "new", Usage: "make your key",
+			Flags:  []cli.Flag{key, &cli.StringFlag{Name: "comment", Usage: "for people; none: user@host"}},
+			Action: newKey,
+		}, {
+			Name: "show", Usage: "print your public key, which is for others, and its fingerprint",
+			Flags:  []cli.Flag{key, asJSON},
+			Action: showKey,
+		}, {
+			Name: "list", Usage: "print who is let in here, and which nodes you know",
+			Flags:  []cli.Flag{authorizedFlag(), known, asJSON},
+			Action: listKeys,
+		}, {
+			Name: "authorize", Usage: "let a caller in, by its public key or the file of that", ArgsUsage: "KEY",
+			Description: `   afar key authorize 'afar-ed25519 AAAA… me@there'
+   afar key authorize --workers 8 --memory 2GiB --cpu 4 --from 10.0.0.0/8 caller.pub`,
+			Flags: []cli.Flag{authorizedFlag(),
+				&cli.StringFlag{Name: "workers", Usage: "how many it may have at a time"},
+				&cli.StringFlag{Name: "memory", Usage: "for each worker: 512MiB, 2GiB"},
+				&cli.StringFlag{Name: "cpu", Usage: "processors for all its workers together: 1.5"},
+				&cli.StringFlag{Name: "queues", Usage: "queues that it may use, separated by commas"},
+				&cli.StringFlag{Name: "from", Usage: "addresses that it may come from: 10.0.0.0/8,192.168.1.*"},
+				&cli.StringFlag{Name: "expires", Usage: "when that ends: 2026-12-31, or RFC 3339"}},
+			Action: authorizeKey,
+		}, {
+			Name: "revoke", Usage: "let a caller in no more, by its key or fingerprint", ArgsUsage: "KEY|SHA256:…",
+			Description: "Connections that it has stay open; new ones are refused at once.",
+			Flags:       []cli.Flag{authorizedFlag()},
+			Action:      revokeKey,
+		}, {
+			Name: "trust", Usage: "know a node from now on by the key that it has now", ArgsUsage: "HOST[:PORT] [SHA256:…]",
+			Description: `It shows the fingerprint of the node's key, and asks. The node's owner sees the same
+with afar key show. Nobody is asked with --yes, or if the fingerprint is given.`,
+			Flags:  []cli.Flag{key, known, &cli.BoolFlag{Name: "yes", Usage: "do not ask"}},
+			Action: trustNode,
+		}},
+	}
+}
+
+// filesOf are the files that flags and environment name.
+func filesOf(c *cli.Command) (trust.Files, error) {
+	files, err := trust.DefaultFiles()
+	for _, f := range []struct {
+		flag string
+		path *string
+	}{{"key", &files.Key}, {"authorized", &files.AuthorizedKeys}, {"known", &files.KnownNodes}} {
+		*f.path = cmp.Or(c.String(f.flag), *f.path)
+	}
+	if err != nil && files.Key+files.AuthorizedKeys+files.KnownNodes != "" {
+		err = nil // there is no home, and what is needed was named
+	}
+	return files, err
+}
+
+func newKey(_ context.Context, c *cli.Command) error {
+	if err := none(c); err != nil {
+		return err
+	}
+	files, err := filesOf(c)
+	if err != nil {
+		return err
+	}
+	comment := c.String("comment")
+	if comment == "" {
+		host, _ := os.Hostname()
+		comment = "user@" + host
+		if u, err := user.Current(); err == nil {
+			comment = u.Username + "@" + host
+		}
+	}
+	key, err := trust.NewKey(comment)
+	if err != nil {
+		return err
+	}
+	if err := key.Save(files.Key); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.Root().Writer, "%s\n%s\n", key, key.Public().Fingerprint())
+	return err
+}
+
+func showKey(_ context.Context, c *cli.Command) error {
+	if err := none(c); err != nil {
+		return err
+	}
+	files, err := filesOf(c)
+	if err != nil {
+		return err
+	}
+	key, err := trust.LoadKey(files.Key)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(c, map[string]string{"key": key.Public().String(), "comment": key.Comment(),
+			"fingerprint": key.Public().Fingerprint(), "file": files.Key})
+	}
+	_, err = fmt.Fprintf(c.Root().Writer, "%s\n%s\n", key, key.Public().Fingerprint())
+	return err
+}
+
+func printJSON(c *cli.Command, v any) error {
+	e := json.NewEncoder(c.Root().Writer)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// listed is a line of a list, for machines.
+type listed struct {
+	Kind        string     `json:"kind"` // "caller" or "node"
+	Fingerprint string     `json:"fingerprint"`
+	Key         string     `json:"key"`
+	Address     string     `json:"address,omitempty"`
+	Comment     string     `json:"comment,omitempty"`
+	Workers     int        `json:"workers,omitempty"`
+	Memory      int64      `json:"memory,omitempty"`
+	CPU         float64    `json:"cpu,omitempty"`
+	Queues      []string   `json:"queues,omitempty"`
+	From        []string   `json:"from,omitempty"`
+	Expires     *time.Time `json:"expires,omitempty"`
+	Revoked     bool       `json:"revoked,omitempty"`
+}
+
+func listKeys(_ context.Context, c *cli.Command) error {
+	if err := none(c); err != nil {
+		return err
+	}
+	files, err := filesOf(c)
+	if err != nil {
+		return err
+	}
+	grants, err := (&trust.AuthorizedKeys{Path: files.AuthorizedKeys}).List()
+	if err != nil {
+		return err
+	}
+	nodes, err := (&trust.KnownNodes{Path: files.KnownNodes}).Keys()
+	if err != nil {
+		return err
+	}
+	var all []listed
+	for _, g := range grants {
+		l := listed{Kind: "caller", Fingerprint: g.Key.Fingerprint(), Key: g.Key.String(), Comment: g.Comment,
+			Workers: g.Workers, Memory: g.Memory, CPU: g.CPU, Queues: g.Queues, From: g.From, Revoked: g.Revoked}
+		if !g.Expires.IsZero() {
+			l.Expires = &g.Expires
+		}
+		all = append(all, l)
+	}
+	var addresses []string
+	for address := range nodes {
+		addresses = append(addresses, address)
+	}
+	slices.Sort(addresses)
+	for _, address := range addresses {
+		for _, k := range nodes[address] {
+			all = append(all, listed{Kind: "node", Fingerprint: k.Fingerprint(), Key: k.String(), Address: address})
+		}
+	}
+	if c.Bool("json") {
+		return printJSON(c, all)
+	}
+	for i, l := range all {
+		text := l.Address
+		if l.Kind == "caller" {
+			options, _, _ := strings.Cut(grants[i].String(), l.Key)
+			text = strings.TrimSpace(l.Comment + "  " + options)
+		}
+		if _, err := fmt.Fprintf(c.Root().Writer, "%-6s  %s  %s\n", l.Kind, l.Fingerprint, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func authorizeKey(_ context.Context, c *cli.Command) error {
+	files, err := filesOf(c)
+	if err != nil {
+		return err
+	}
+	line, err := publicLine(c)
+	if err != nil {
+		return err
+	}
+	var options []string
+	for _, name := range []string{"workers", "memory", "cpu", "queues", "from", "expires"} {
+		if value := c.String(name); value != "" {
+			options = append(options, fmt.Sprintf("%s=%q", name, value))
+		}
+	}
+	if len(options) > 0 {
+		line = strings.Join(options, ",") + " " + line
+	}
+	grant, err := trust.ParseGrant(line)
+	if err != nil {
+		return usage("%w", err)
+	}
+	if err := (&trust.AuthorizedKeys{Path: files.AuthorizedKeys}).Append(grant); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.Root().Writer, "%s may come in: %s\n", grant.Key.Fingerprint(), files.AuthorizedKeys)
+	return err
+}
+
+// publicLine is the public key that the arguments are, or name the file of.
+func publicLine(c *cli.Command) (string, error) {
+	if !c.Args().Present() {
+		return "", usage("%s needs a key", c.FullName())
+	}
+	line := strings.Join(c.Args().Slice(), " ")
+	if c.Args().Len() == 1 && !strings.Contains(line, " ") && !strings.HasPrefix(line, "SHA256:") {
+		text, err := os.ReadFile(line)
+		if err != nil {
+			return "", err
+		}
+		line = string(text)
+	}
+	return strings.TrimSpace(line), nil
+}
+
+func revokeKey(_ context.Context, c *cli.Command) error {
+	files, err := filesOf(c)
+	if err != nil {
+		return err
+	}
+	line, err := publicLine(c)
+	if err != nil {
+		return err
+	}
+	authorized := &trust.AuthorizedKeys{Path: files.AuthorizedKeys}
+	grants, err := authorized.List()
+	if err != nil {
+		return err
+	}
+	for _, g := range grants {
+		if g.Key.Fingerprint() != line && !strings.HasPrefix(line+" ", g.Key.String()+" ") {
+			continue
+		}
+		if err := authorized.Revoke(g.Key); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(c.Root().Writer, "%s may come in no more: %s\n", g.Key.Fingerprint(), files.AuthorizedKeys)
+		return err
+	}
+	return fmt.Errorf("%s is not in %s", line, files.AuthorizedKeys)
+}
+
+func trustNode(ctx context.Context, c *cli.Command) error {
+	if n := c.Args().Len(); n < 1 || n > 2 {
+		return usage("%s needs the address of a node, and perhaps its fingerprint", c.FullName())
+	}
+	address := nodeAddress(c.Args().First())
+	files, err := filesOf(c)
+	if err != nil {
+		return err
+	}
+	key, err := keyOf(ctx, address, files)
+	if err != nil {
+		return err
+	}
+	wanted := c.Args().Get(1)
+	switch {
+	case wanted != "" && wanted != key.Fingerprint():
+		return fmt.Errorf("%s has another key: %s", address, key.Fingerprint())
+	case wanted == "" && !c.Bool("yes"):
+		fmt.Fprintf(c.Root().ErrWriter, "The key of %s is %s\nIs that what its owner sees with afar key show? [yes/no] ", address, key.Fingerprint())
+		answer, _ := bufio.NewReader(c.Root().Reader).ReadString('\n')
+		if strings.TrimSpace(answer) != "yes" {
+			return errors.New("it is not trusted")
+		}
+	}
+	if err := (&trust.KnownNodes{Path: files.KnownNodes}).Add(address, key); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.Root().Writer, "%s is known by %s: %s\n", address, key.Fingerprint(), files.KnownNodes)
+	return err
+}
+
+// nodeAddress is how known_nodes names what a user calls host, host:port or a target.
+func nodeAddress(text string) string {
+	text = strings.TrimPrefix(text, "tcp://")
+	text, _, _ = strings.Cut(text, "?")
+	if _, _, err := net.SplitHostPort(text); err == nil {
+		return text
+	}
+	return net.JoinHostPort(strings.Trim(text, "[]"), strings.TrimPrefix(defaultListen, ":"))
+}
+
+// keyOf asks a node for its key, and has it proven.
+func keyOf(ctx context.Context, address string, files trust.Files) (trust.PublicKey, error) {
+	own, err := trust.LoadKey(files.Key)
+	if errors.Is(err, os.ErrNotExist) {
+		own, err = trust.NewKey("") // The node proves its key to anybody.
+	}
+	if err != nil {
+		return trust.PublicKey{}, err
+	}
+	dir, err := os.MkdirTemp("", "afar-")
+	if err != nil {
+		return trust.PublicKey{}, err
+	}
+	defer os.RemoveAll(dir)
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return trust.PublicKey{}, &reach.Error{Where: address, Reason: reach.Unreachable, Err: err}
+	}
+	// In a file of its own the key is written down once it is proven, and before the node decides on ours.
+	first := &trust.KnownNodes{Path: filepath.Join(dir, "known_nodes")}
+	link, err := trust.Client(ctx, conn, &trust.ClientConfig{Key: own, Address: address, Known: first, TrustFirst: true})
+	if err == nil {
+		_ = link.Close()
+	}
+	keys, listErr := first.Keys()
+	for _, found := range keys {
+		return found[0], nil
+	}
+	return trust.PublicKey{}, errors.Join(err, listErr)
+}

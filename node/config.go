@@ -1,0 +1,70 @@
+package node
+
+import (
+	"cmp"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/afar-go/afar/internal/agent"
+	"github.com/afar-go/afar/trust"
+)
+
+// Config says what a node is and does. Key, Authorized and Dir are required, but for
+// a node that listens on unix sockets only, which needs Dir alone.
+type Config struct {
+	// Key is the node's identity.
+	Key *trust.Key
+	// Authorized is the path of authorized_keys. It is read at every connection.
+	Authorized string
+	// Dir is the node's directory: images/ and callers/. It is made if it is not
+	// there; one node at a time may use it.
+	Dir string
+	// Log is told what happens; nil is slog.Default.
+	Log *slog.Logger
+	// Program is what the node calls itself, with a version, when it is pinged.
+	Program string
+
+	// MaxWorkers is how many workers and programs of all callers run at a time; 0
+	// is no limit.
+	MaxWorkers int
+	// MaxImage and MaxImages are how many bytes an image may have, and all that are
+	// kept; 0 is 1 GiB, and 8 GiB. When there are more, those go that were not used
+	// for long; while all were used within the last hour, new ones are refused.
+	MaxImage, MaxImages int64
+	// MaxHandshakes is how many callers may be on their way in at a time, an eighth
+	// of it from one address; others are turned away at once. 0 is 128.
+	MaxHandshakes int
+	// HandshakeTimeout is how long a caller may take to prove its key; 0 is 10 s.
+	HandshakeTimeout time.Duration
+	// DrainTimeout is how long what runs may go on after Serve's context has ended;
+	// 0 is 30 s, negative is as long as it takes.
+	DrainTimeout time.Duration
+	// AbsoluteDirs lets callers choose any directory of the host as the working
+	// directory of their workers. Without it they choose below their own.
+	AbsoluteDirs bool
+	// NoControlGroups has the node leave control groups alone.
+	NoControlGroups bool
+}
+
+// complete returns the configuration with its defaults.
+func (c Config) complete() (Config, error) {
+	if c.Dir == "" {
+		return c, errors.New("a node needs a directory")
+	}
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return c, err
+	}
+	c.Dir = dir
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	c.MaxImage = cmp.Or(c.MaxImage, agent.DefaultMaxImage)
+	c.MaxImages = cmp.Or(c.MaxImages, agent.DefaultMaxImages)
+	c.MaxHandshakes = cmp.Or(c.MaxHandshakes, 128)
+	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 10*time.Second)
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, 30*time.Second)
+	return c, nil
+}

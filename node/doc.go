@@ -1,0 +1,25 @@
+// Package node is the daemon that starts workers on a host for callers that it
+// knows. Its program on a command line is `afar node`.
+//
+// A caller connects, both sides prove their keys ([trust]), and only then is
+// anything of the caller read: its program's image, which is kept by its hash, and
+// workers and programs to start of it. Everything that was started for a connection
+// ends with it, and what a caller has left on the disk is removed when its last
+// connection has ended.
+//
+// # What a caller may do
+//
+// The caller's line in authorized_keys says so. workers= is how many workers and
+// programs it may have at a time, over all its connections; memory= is for each of
+// them, cpu= for all together. On Linux, where the node may use control groups
+// (version 2), a caller's processes have groups of their own: limits count for
+// whatever a worker starts in turn, and nothing that it has started survives it.
+// Elsewhere memory is limited roughly, by RLIMIT_DATA of each process, processors
+// only for programs that heed GOMAXPROCS, and a process may survive that has left
+// its process group on purpose. The node's log, and `afar ping`, say what is
+// enforced.
+//
+// Callers run programs of their own, with the rights of the node's user, in a
+// directory of their own; its other files are protected from them by nothing but
+// that user's rights. So the node's user should have nothing but the node.
+package node

@@ -1,0 +1,156 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"os/exec"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/afar-go/afar/internal/launch"
+	"github.com/afar-go/afar/trust"
+)
+
+// fences makes limits for callers.
+type fences struct {
+	groups *groups // nil: there are none
+	log    *slog.Logger
+}
+
+func openFences(dir string, groups bool, log *slog.Logger) *fences {
+	f := &fences{log: log}
+	if !groups {
+		return f
+	}
+	var err error
+	if f.groups, err = openGroups(dir); err != nil {
+		log.Warn("no control groups: memory is limited roughly, processors are not", "why", err)
+	} else if !f.groups.memory || !f.groups.cpu {
+		log.Warn("control groups do not limit everything here", "memory", f.groups.memory, "cpu", f.groups.cpu)
+	}
+	return f
+}
+
+func (f *fences) close() error {
+	if f.groups == nil {
+		return nil
+	}
+	return f.groups.close()
+}
+
+// fence is the limits of a caller.
+type fence struct {
+	grant  trust.Grant
+	group  *group // nil: there is none
+	rough  bool   // memory is limited without it
+	report []string
+	cells  atomic.Int64
+}
+
+// around makes the limits of a caller, as well as they can be had.
+func (f *fences) around(name string, grant trust.Grant) *fence {
+	x := &fence{grant: grant, rough: true}
+	memory, cpu := byRlimit, byGoodwill
+	if f.groups != nil {
+		var err error
+		if x.group, err = f.groups.make(name); err != nil {
+			f.log.Error("no control group", "caller", name, "why", err)
+		} else {
+			if f.groups.memory && x.group.enable("memory") == nil {
+				x.rough, memory = false, byGroup
+			}
+			if f.groups.cpu && (grant.CPU == 0 || x.group.setCPU(grant.CPU) == nil) {
+				cpu = byGroup
+			}
+		}
+	}
+	x.report = describe(grant, memory, cpu)
+	return x
+}
+
+func (x *fence) close() error {
+	if x.group == nil {
+		return nil
+	}
+	return x.group.remove()
+}
+
+// cell is the limits around one process and what it starts.
+type cell struct {
+	group  *group
+	dir    *os.File // of the group
+	data   uint64   // of RLIMIT_DATA; 0: none
+	memory int64    // what that stands for
+}
+
+// arena is the step by which a Go program takes memory. It has one from its start
+// on, and a part of another for what is not its heap.
+const arena = 64 << 20
+
+func (x *fence) cell() (*cell, error) {
+	c := &cell{memory: x.grant.Memory}
+	if memory := uint64(x.grant.Memory); x.rough && memory > 0 {
+		c.data = (memory+arena-1)/arena*arena + arena
+	}
+	if x.group == nil {
+		return c, nil
+	}
+	var err error
+	if c.group, err = x.group.make(fmt.Sprint(x.cells.Add(1))); err != nil {
+		return nil, fmt.Errorf("control group: %w", err)
+	}
+	if !x.rough && x.grant.Memory > 0 {
+		err = c.group.setMemory(x.grant.Memory)
+	}
+	if err == nil {
+		c.dir, err = os.Open(c.group.path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.group.remove())
+	}
+	return c, nil
+}
+
+// adjust has a process born in its limits.
+func (c *cell) adjust(cmd *exec.Cmd) {
+	if c.dir != nil {
+		cmd.SysProcAttr.UseCgroupFD = true
+		cmd.SysProcAttr.CgroupFD = int(c.dir.Fd())
+	}
+}
+
+// hold limits a process that was born: there is no way to do so before. It has had
+// no time for more than its runtime's own needs.
+func (c *cell) hold(pid int) {
+	if c.dir != nil {
+		_ = c.dir.Close()
+		c.dir = nil
+	}
+	if c.data > 0 {
+		limit := unix.Rlimit{Cur: min(c.data, math.MaxInt64), Max: min(c.data, math.MaxInt64)}
+		_ = unix.Prlimit(pid, unix.RLIMIT_DATA, &limit, nil) // it fails if it has ended
+	}
+}
+
+// end ends whatever is left of a process. exit, unless it is nil, then says what the
+// limits have to do with it.
+func (c *cell) end(exit *launch.Exit) {
+	if c.dir != nil {
+		_ = c.dir.Close()
+	}
+	if exit != nil && exit.Code != 0 && c.data > 0 {
+		// A program that is refused memory may say anything at its end.
+		exit.Stderr += fmt.Sprintf("\n(its memory was limited to %s)", size(c.memory))
+	}
+	if c.group == nil {
+		return
+	}
+	if exit != nil && c.group.starved() {
+		exit.OutOfMemory = true
+	}
+	_ = c.group.remove() // what cannot be removed now is, with the caller's group
+}

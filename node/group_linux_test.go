@@ -1,0 +1,132 @@
+package node
+
+import (
+	"bufio"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/afar-go/afar/internal/launch"
+	"github.com/afar-go/afar/trust"
+)
+
+// What is written for limits, in the kernel's words.
+func TestGroupFiles(t *testing.T) {
+	g := group{t.TempDir()}
+	for _, name := range []string{"cpu.max", "memory.max", "memory.swap.max", "memory.oom.group", "cgroup.subtree_control"} {
+		if err := os.WriteFile(filepath.Join(g.path, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, err := range []error{g.setCPU(1.5), g.setMemory(1 << 30), g.enable("memory")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{"cpu.max": "150000 100000", "memory.max": "1073741824", "memory.swap.max": "0",
+		"memory.oom.group": "1", "cgroup.subtree_control": "+memory"} {
+		if got, err := os.ReadFile(filepath.Join(g.path, name)); err != nil || string(got) != want {
+			t.Errorf("%s has %q, want %q (%v)", name, got, want, err)
+		}
+	}
+	if g.starved() {
+		t.Error("it starved before there was anything in it")
+	}
+	events := "low 0\noom 1\noom_kill 1\noom_group_kill 0\n"
+	if err := os.WriteFile(filepath.Join(g.path, "memory.events"), []byte(events), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if !g.starved() {
+		t.Error("it did not starve")
+	}
+}
+
+// grouped makes fences with control groups, or skips the test where there are none.
+func grouped(t *testing.T) *fences {
+	t.Helper()
+	f := openFences(t.TempDir(), true, slog.New(slog.DiscardHandler))
+	if f.groups == nil {
+		t.Skip("no control groups of version 2 that this user may make")
+	}
+	t.Cleanup(func() {
+		if err := f.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+// Not even who leaves the process group and its session survives the control group.
+func TestGroupEnds(t *testing.T) {
+	x := grouped(t).around("caller", trust.Grant{})
+	c, err := x.cell()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	cmd := exec.Command("setsid", "--fork", "sh", "-c", "echo $$; exec sleep 1000")
+	cmd.SysProcAttr = &unix.SysProcAttr{}
+	cmd.Stdout = w
+	c.adjust(cmd)
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	c.hold(cmd.Process.Pid)
+	if line, err := bufio.NewReader(r).ReadString('\n'); err != nil || line == "\n" {
+		t.Fatalf("it did not start: %q, %v", line, err)
+	}
+	// Only the process that is to be ended has the pipe open now.
+	var exit launch.Exit
+	c.end(&exit)
+	_ = r.SetReadDeadline(time.Now().Add(time.Minute))
+	if _, err := r.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("it is still there: %v", err)
+	}
+	if exit != (launch.Exit{}) {
+		t.Errorf("exit became %+v", exit)
+	}
+	if err := x.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A grant's memory and processors are enforced where the controllers are.
+func TestGroupLimits(t *testing.T) {
+	f := grouped(t)
+	if !f.groups.memory || !f.groups.cpu {
+		t.Skipf("control groups limit memory: %v, processors: %v; this host has the controllers elsewhere, or they are not this user's",
+			f.groups.memory, f.groups.cpu)
+	}
+	x := f.around("caller", trust.Grant{Memory: 32 << 20, CPU: 0.5})
+	if text := strings.Join(x.report, "\n"); strings.Count(text, byGroup) != 2 {
+		t.Errorf("the report is %q", text)
+	}
+	c, err := x.cell()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", "exec tail -c 200000000 /dev/zero") // which it keeps in memory
+	cmd.SysProcAttr = &unix.SysProcAttr{}
+	c.adjust(cmd)
+	err = cmd.Run()
+	exit := launch.Exit{Code: -1}
+	c.end(&exit)
+	if err == nil || !exit.OutOfMemory {
+		t.Errorf("a process that takes 200 MB ended with %v, %+v", err, exit)
+	}
+	if err := x.close(); err != nil {
+		t.Error(err)
+	}
+}
