@@ -76,7 +76,7 @@ func (g *Gateway) start(ctx context.Context) (*incarnation, error) {
 		Output: func(line []byte) { g.pool.out.print(g.id, line) }}
 	worker, image, err := g.place.start(ctx, spec, in.over)
 	if err != nil {
-		return nil, targetError(g.target, fmt.Errorf("afar: target %q: start worker %s: %w", g.target.Text, g.id, err))
+		return nil, targetError(g.target, fmt.Errorf("start worker %s: %w", g.id, err))
 	}
 	in.worker = worker
 	ctx, cancel := context.WithTimeoutCause(ctx, c.StartTimeout, fmt.Errorf("no hello within %v: is afar.Main() the first line of main?", c.StartTimeout))

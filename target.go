@@ -278,7 +278,7 @@ func (e *TargetError) Unwrap() error { return e.Err }
 func targetError(t *target.Target, err error) error {
 	var e *reach.Error
 	if !errors.As(err, &e) {
-		return err
+		return t.Wrong("%w", err)
 	}
 	return &TargetError{Target: t.Text, Reason: e.Reason, Err: err}
 }

@@ -56,7 +56,7 @@ func parseFrom(value string) ([]string, error) {
 		allows = allows || !denies
 	}
 	if !allows {
-		return nil, errors.New("allows no address: at least one must be without !")
+		return nil, errors.New("allows no address: at least one must be without the sign !, which denies")
 	}
 	return list, nil
 }

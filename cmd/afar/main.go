@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 
@@ -64,7 +65,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 	code := exitCode(err)
 	var silent programExit
 	if err != nil && !errors.As(err, &silent) {
-		fmt.Fprintln(errs, "afar:", err)
+		fmt.Fprintln(errs, "afar:", strings.TrimPrefix(err.Error(), "afar: "))
 	}
 	return code
 }
