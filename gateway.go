@@ -23,6 +23,7 @@ type Gateway struct {
 	id     string
 	env    []string
 	nested nest
+	leave  func() // of one that Gateway.Open has opened: ends the way there
 	seat   *dispatch.Seat
 
 	mu       sync.Mutex
@@ -140,6 +141,9 @@ func (g *Gateway) end(err error) {
 	}
 	g.book.End()
 	g.pool.dispatch.FailSeat(g.seat, err)
+	if g.leave != nil {
+		g.leave()
+	}
 }
 
 // Kill ends the worker's process now, with its process group, as if it had

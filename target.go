@@ -174,12 +174,17 @@ func (g *Gateway) Open(ctx context.Context, text string) (*Gateway, error) {
 	}
 	next := newGateway(p, t, at, id, t.Env)
 	p.gateways = []*Gateway{next}
+	next.leave = func() {
+		for _, h := range p.hosts {
+			h.Close()
+		}
+		g.nested.remove(p)
+	}
 	if !g.nested.add(p) {
 		return nil, fmt.Errorf("afar: open %q through %s: %w", text, g.id, ErrClosed)
 	}
 	if err := p.start(ctx); err != nil {
 		_ = p.Close()
-		g.nested.remove(p)
 		return nil, err
 	}
 	return next, nil

@@ -189,6 +189,8 @@ func experiments() []experiment {
 		methodCalls(1), methodCalls(64),
 		ring(), unread(),
 		start(), size(),
+		sshOpens(), sshShared(), sshCold(),
+		tlsCalls(1), tlsCalls(64),
 		heap(),
 	}
 }

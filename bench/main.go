@@ -25,8 +25,8 @@ const resultsFile = "RESULTS.md"
 // fewestRounds is how many rounds a median in resultsFile must stand on.
 const fewestRounds = 5
 
-// smokeLimit is how long a smoke run may take. Most of it is for compiling the trivial program for the first time.
-const smokeLimit = 60 * time.Second
+// smokeLimit is how long a smoke run may take. Most of it is for compiling the small programs for the first time.
+const smokeLimit = 120 * time.Second
 
 func main() {
 	serve()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"sync"
 	"time"
@@ -23,6 +24,11 @@ type session struct {
 
 	trivialOnce sync.Once
 	trivialErr  error
+
+	distantOnce sync.Once
+	distantErr  error
+
+	far distant // the host of the rows with ssh
 }
 
 // newSession makes the temporary directory; the caller must close the session.
@@ -49,5 +55,5 @@ func newSession(o options) (*session, error) {
 	return s, nil
 }
 
-// close removes what the session built. Every contender must be closed before.
-func (s *session) close() error { return os.RemoveAll(s.dir) }
+// close removes what the session built, and ends its host. Every contender must be closed before.
+func (s *session) close() error { return errors.Join(s.far.close(), os.RemoveAll(s.dir)) }

@@ -105,16 +105,22 @@ func trivialStarts(kind string) opener {
 			return nil, err
 		}
 		return &trial{measure: func(ctx context.Context) ([]float64, error) {
-			cmd := exec.CommandContext(ctx, path, kind, fmt.Sprint(s.starts))
-			cmd.Stderr = os.Stderr
-			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-			out, err := cmd.Output()
-			if err != nil {
-				return nil, fmt.Errorf("trivial %s: %w", kind, err)
-			}
-			return parseStarts(out, s.starts)
+			return s.runTrivial(ctx, path, s.starts, kind, "local:1")
 		}}, nil
 	}
+}
+
+// runTrivial has the trivial program start workers at a target.
+func (s *session) runTrivial(ctx context.Context, path string, starts int, kind, target string) ([]float64, error) {
+	cmd := exec.CommandContext(ctx, path, kind, fmt.Sprint(starts), target)
+	cmd.Stderr = os.Stderr
+	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(s.dir, "cache"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("trivial %s: %w", kind, err)
+	}
+	return parseStarts(out, starts)
 }
 
 // parseStarts reads lines of "nanoseconds to the reply, nanoseconds to the end, resident bytes".

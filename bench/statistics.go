@@ -28,6 +28,15 @@ func ratios(a, b []float64) []float64 {
 	return out
 }
 
+// differences takes b from a, round by round.
+func differences(a, b []float64) []float64 {
+	out := make([]float64, min(len(a), len(b)))
+	for i := range out {
+		out[i] = a[i] - b[i]
+	}
+	return out
+}
+
 // number writes v with three significant digits, and k or M for large ones.
 func number(v float64) string {
 	switch {

@@ -15,6 +15,7 @@ func sampleRow() row {
 			{over: nameRaw, bound: 1, stretch: true},
 			{bound: 100, atMost: true},
 			{over: "rival", bound: 2},
+			{over: nameRaw, more: true, bound: -300, atMost: true},
 		}},
 		runs: []runs{
 			{contender: nameAfar, values: []float64{500, 50, 600}},
@@ -35,6 +36,7 @@ func TestJudge(t *testing.T) {
 		{true, false, "0.5× raw: not yet"},
 		{true, false, "500 calls/s: NO"},
 		{false, false, "not measured"},
+		{true, true, "raw + -400 calls/s: yes"},
 	} {
 		if v := got[i]; v.known != want.known || v.met != want.met || v.text("calls/s") != want.text {
 			t.Errorf("verdict %d is %+v, %q", i, v, v.text("calls/s"))
@@ -48,6 +50,7 @@ func TestTargetText(t *testing.T) {
 		"≤ 6 MiB":       {bound: 6, atMost: true},
 		"then ≥ 1× raw": {over: nameRaw, bound: 1, stretch: true},
 		"≥ 2M MiB":      {bound: 2e6},
+		"≤ raw + 3 MiB": {over: nameRaw, more: true, bound: 3, atMost: true},
 	} {
 		if got := target.text("MiB"); got != want {
 			t.Errorf("got %q, not %q", got, want)

@@ -11,10 +11,12 @@ const (
 	nameRaw  = "raw"
 )
 
-// A target is what afar should reach in a row: a bound on its own value, or on its ratio to another contender.
+// A target is what afar should reach in a row: a bound on its own value, on its ratio to another contender, or on what it
+// takes more than that.
 type target struct {
 	of      string // the contender that is judged; empty for afar
 	over    string // the contender to divide by; empty for the value itself
+	more    bool   // the bound is on how much more it takes than over, instead of on the ratio
 	bound   float64
 	atMost  bool // the bound is an upper one
 	stretch bool // worth striving for, but no failing when missed
@@ -34,9 +36,12 @@ func (r row) judge() []verdict {
 	for i, t := range r.targets {
 		v := verdict{target: t}
 		of := cmp.Or(t.of, nameAfar)
-		if t.over == "" {
+		switch {
+		case t.over == "":
 			v.reached, v.known = median(r.values(of))
-		} else {
+		case t.more:
+			v.reached, v.known = median(differences(r.values(of), r.values(t.over)))
+		default:
 			v.reached, v.known = median(ratios(r.values(of), r.values(t.over)))
 		}
 		if t.atMost {
@@ -65,10 +70,7 @@ func (t target) text(unit string) string {
 	if t.atMost {
 		sign = "≤"
 	}
-	s := fmt.Sprintf("%s %s %s", sign, number(t.bound), unit)
-	if t.over != "" {
-		s = fmt.Sprintf("%s %s× %s", sign, number(t.bound), t.over)
-	}
+	s := sign + " " + t.amount(t.bound, unit)
 	if t.of != "" {
 		s = t.of + " " + s
 	}
@@ -78,15 +80,23 @@ func (t target) text(unit string) string {
 	return s
 }
 
+// amount says a value in terms of the target.
+func (t target) amount(v float64, unit string) string {
+	switch {
+	case t.over == "":
+		return number(v) + " " + unit
+	case t.more:
+		return fmt.Sprintf("%s + %s %s", t.over, number(v), unit)
+	}
+	return fmt.Sprintf("%s× %s", number(v), t.over)
+}
+
 // text says what was reached, and whether that is enough.
 func (v verdict) text(unit string) string {
 	if !v.known {
 		return "not measured"
 	}
-	s := number(v.reached) + " " + unit
-	if v.over != "" {
-		s = fmt.Sprintf("%s× %s", number(v.reached), v.over)
-	}
+	s := v.amount(v.reached, unit)
 	switch {
 	case v.met:
 		return s + ": yes"

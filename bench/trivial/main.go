@@ -1,8 +1,8 @@
 // Command trivial is the smallest program with a worker: what afar itself costs in start-up time, memory and bytes.
 //
-// "trivial afar N" starts and closes a worker N times, "trivial bare N" a bare copy of this binary. Both write a
-// line for each: nanoseconds from the start to the first reply, nanoseconds for that and the closing, and bytes
-// that were resident while the far side was idle.
+// "trivial afar N TARGET" opens and closes the target N times, "trivial bare N -" starts and ends a bare copy of this
+// binary. Both write a line for each: nanoseconds from the start to the first reply, nanoseconds for that and the
+// closing, and bytes that were resident while the far side was idle.
 package main
 
 import (
@@ -40,16 +40,19 @@ func main() {
 }
 
 func run(args []string) error {
-	starts := map[string]func() (sample, error){"afar": startWorker, "bare": startBare}
-	if len(args) != 2 || starts[args[0]] == nil {
-		return errors.New("usage: trivial afar|bare N")
+	if len(args) != 3 || args[0] != "afar" && args[0] != "bare" {
+		return errors.New("usage: trivial afar|bare N TARGET")
+	}
+	start := startBare
+	if args[0] == "afar" {
+		start = func() (sample, error) { return startWorker(args[2]) }
 	}
 	n, err := strconv.Atoi(args[1])
 	if err != nil {
 		return err
 	}
 	for range n {
-		s, err := starts[args[0]]()
+		s, err := start()
 		if err != nil {
 			return err
 		}
@@ -66,19 +69,20 @@ type sample struct {
 }
 
 // startWorker lives through one worker.
-func startWorker() (s sample, err error) {
+func startWorker(target string) (s sample, err error) {
 	ctx := context.Background()
 	begin := time.Now()
-	pool, err := afar.Open(ctx, "local:1")
+	pool, err := afar.Open(ctx, target)
 	if err != nil {
 		return s, err
 	}
 	pid, err := workerPID.On(pool)(ctx, struct{}{})
 	s.reply = time.Since(begin)
-	if err == nil && pid == os.Getpid() {
+	local := strings.HasPrefix(target, "local:")
+	if err == nil && local && pid == os.Getpid() {
 		err = errors.New("the call ran in this process")
 	}
-	if err == nil {
+	if err == nil && local {
 		s.resident, err = idleMemory(pid)
 	}
 	begin = time.Now()

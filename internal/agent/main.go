@@ -26,12 +26,17 @@ func Main(nonce string) error {
 	for _, name := range []string{ship.AgentVariable, ship.CacheVariable} {
 		_ = os.Unsetenv(name) // Workers, and what they start, are no agents.
 	}
-	hash, err := launch.ImageHash()
+	temporary := ship.Temporary(dir, nonce)
+	identity := func() (string, error) { return identify(dir) }
+	if temporary {
+		identity = launch.ImageHash
+	}
+	hash, err := identity()
 	if err != nil {
 		return err
 	}
 	images := lateImages{sync.OnceValues(func() (*Images, error) { return OpenImages(dir, 0, maxCache) })}
-	if ship.Temporary(dir, nonce) {
+	if temporary {
 		// What others bring is kept for as long as this process is there.
 		own := filepath.Join(filepath.Dir(dir), "afar-programs-"+nonce)
 		defer os.RemoveAll(own)
@@ -42,18 +47,54 @@ func Main(nonce string) error {
 		} else {
 			defer os.RemoveAll(dir)
 		}
-	} else if path, err := os.Executable(); err == nil && filepath.Dir(path) == dir && filepath.Base(path) != hash {
-		_ = os.Remove(path) // so that the next one sends it again
-		return fmt.Errorf("%s was changed: it is %s", path, hash)
-	} else if store, err := ship.OpenStore(dir); err == nil {
-		store.Path(hash) // It is used now.
-		go func() { _ = store.Tidy(maxCache) }()
 	}
 	if _, err := link.Write([]byte(ship.AgentLine(nonce))); err != nil {
 		return err
 	}
 	v := &Server{Start: Starter(hash), Command: launch.Command, Dial: launch.Dial, Keep: images, Run: images.Run}
 	return Serve(link, wire.Hello{Image: hash}, v)
+}
+
+// identify returns the hash of this program's image, which should be in a cache by that
+// name. It is computed once for each image in a cache.
+func identify(dir string) (string, error) {
+	store, err := ship.OpenStore(dir)
+	path, pathErr := os.Executable()
+	if err != nil || pathErr != nil || !sameFile(dir, filepath.Dir(path)) {
+		return launch.ImageHash()
+	}
+	name := filepath.Base(path)
+	id, err := launch.ImageID()
+	if err != nil {
+		return "", err
+	}
+	hash, known := name, store.Known(name, id)
+	if !known {
+		if hash, err = launch.ImageHash(); err != nil {
+			return "", err
+		}
+		if hash != name {
+			_ = os.Remove(path) // so that the next one sends it again
+			return "", fmt.Errorf("%s was changed: it is %s", path, hash)
+		}
+	}
+	go func() {
+		store.Path(hash) // It is used now.
+		if !known {
+			store.Know(hash, id)
+		}
+		_ = store.Tidy(maxCache)
+	}()
+	return hash, nil
+}
+
+func sameFile(one, other string) bool {
+	a, err := os.Stat(one)
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(other)
+	return err == nil && os.SameFile(a, b)
 }
 
 // Starter starts workers for others, of this process's program, which they are to

@@ -47,7 +47,11 @@ func connectShell(ctx context.Context, via Via, a *Address, c *Config) (*connect
 	arrival, err := ship.Bootstrap(ctx, watched, func(ctx context.Context, system string) (*ship.Image, error) {
 		watched.pause() // building takes as long as it takes
 		defer watched.resume()
-		return c.Image(ctx, system)
+		image, err := c.Image(ctx, system)
+		if err == nil {
+			err = compress(image) // which is done once, and takes its time too
+		}
+		return image, err
 	})
 	var n *connection
 	if err == nil {
@@ -68,6 +72,15 @@ func connectShell(ctx context.Context, via Via, a *Address, c *Config) (*connect
 	said.release()
 	n.command, n.image = w, arrival.Image.Hash()
 	return n, nil
+}
+
+// compress has an image compressed, if it is not yet.
+func compress(image *ship.Image) error {
+	r, _, err := image.Compressed()
+	if err == nil {
+		err = r.Close()
+	}
+	return err
 }
 
 // abandon ends a command; one whose other end has ended gets a moment to say so.

@@ -75,6 +75,7 @@ var said = []struct {
 	{regexp.MustCompile(`(?i)no route to host|network is unreachable|host is down`), Unreachable},
 	{regexp.MustCompile(`(?i)(operation|connection) timed out|timeout, server .* not responding|banner exchange`), TimedOut},
 	{regexp.MustCompile(`(?i)connection (reset|closed|to .* closed)|broken pipe|kex_exchange_identification`), Lost},
+	{regexp.MustCompile(`ssh: connect to host .* port \d+: `), Unreachable}, // whatever the reason
 	{regexp.MustCompile(`(?i)this account is (currently )?not available|no shell|account is disabled|nologin`), NoShell},
 }
 

@@ -238,6 +238,7 @@ func TestReasons(t *testing.T) {
 		{"ssh: connect to host build1 port 22: Connection refused", 255, none, Refused, true},
 		{"ssh: connect to host build1 port 22: No route to host", 255, none, Unreachable, true},
 		{"ssh: connect to host build1 port 22: Connection timed out", 255, none, TimedOut, true},
+		{"ssh: connect to host build1 port 22: Invalid argument", 255, none, Unreachable, true},
 		{"kex_exchange_identification: Connection closed by remote host", 255, none, Lost, true},
 		{"me@build1: Permission denied (publickey,password).", 255, none, Auth, false},
 		{"Host key verification failed.", 255, none, HostKey, false},

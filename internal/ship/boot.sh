@@ -200,6 +200,8 @@ afar_start() {
 }
 afar_find() {
   for afar_i in 1 2; do
+    # An image that has run from there and was verified then needs no more than that to run again.
+    afar_where $afar_i && [ -s "$afar_d/$afar_h.ran" ] && [ -x "$afar_d/$afar_h" ] && [ -O "$afar_d" ] 2>/dev/null && afar_start have
     afar_where $afar_i && afar_have && afar_usable && afar_start have
   done
   for afar_i in 1 2 3 4 5; do

@@ -94,11 +94,9 @@ func commit(part *os.File, path string) error {
 	return os.Rename(part.Name(), path)
 }
 
-// touch marks a file as used now. It is only a hint: failing to give it is no error.
-func touch(path string) {
-	now := time.Now()
-	_ = os.Chtimes(path, now, now)
-}
+// touch marks a file as used now, by the time of its last access: that of its last change is a part of an image's
+// identity while it runs. It is only a hint: failing to give it is no error.
+func touch(path string) { _ = os.Chtimes(path, time.Now(), time.Time{}) }
 
 // tidy removes the files that were not used for the longest time until the rest of them is no larger than the limit,
 // and what was left behind unfinished; but nothing that is young. counts tells which names are those of finished files.
@@ -123,15 +121,16 @@ func tidy(dir string, limit int64, counts func(name string) bool) error {
 			errs = append(errs, os.RemoveAll(filepath.Join(dir, info.Name())))
 		}
 	}
-	slices.SortFunc(files, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
+	slices.SortFunc(files, func(a, b fs.FileInfo) int { return usedAt(a).Compare(usedAt(b)) })
 	for _, info := range files {
-		if total <= limit || now.Sub(info.ModTime()) <= young {
+		if total <= limit || now.Sub(usedAt(info)) <= young {
 			break
 		}
 		if err := os.Remove(filepath.Join(dir, info.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 			continue
 		}
+		_ = os.Remove(filepath.Join(dir, info.Name()+ranSuffix))
 		total -= info.Size()
 	}
 	return errors.Join(errs...)

@@ -49,6 +49,27 @@ func (s *Store) Path(hash string) (path string, ok bool) {
 	return path, true
 }
 
+// ranSuffix ends the names of the files that say which images were found to be what their names say, and run from there.
+const ranSuffix = ".ran"
+
+// Known tells whether the file of an image, of which the caller knows an identity that changes with its content, was
+// found to be that image before, by whoever called Know. The script of Bootstrap executes such a file without more ado.
+func (s *Store) Known(hash, identity string) bool {
+	known, err := os.ReadFile(s.path(hash) + ranSuffix)
+	return isHash(hash) && err == nil && identity != "" && string(known) == identity
+}
+
+// Know says that the image was found to be what its name says. It is only a hint: failing to give it is no error.
+func (s *Store) Know(hash, identity string) {
+	if part, err := s.dir.part(); err == nil && isHash(hash) {
+		if _, err := part.WriteString(identity); err == nil {
+			_ = commit(part, s.path(hash)+ranSuffix)
+		}
+		_ = part.Close()
+		_ = os.Remove(part.Name()) // unless it has its name
+	}
+}
+
 // Put stores the image with a hash that r gives, as it is or in gzip's format. When it is there already, r is not read.
 // Of several calls for one hash at a time one reads, and the others wait for it; if it fails, one of them is next.
 //
