@@ -158,8 +158,13 @@ func (g *Gateway) discard(in *incarnation) dispatch.Lost {
 	in.conn.Wait(lastRecords)
 	lost := dispatch.Lost{Worker: g.id, PID: in.worker.PID(), ExitCode: exit.Code, Signal: exit.Signal,
 		OutOfMemory: exit.OutOfMemory, Stderr: exit.Stderr}
-	if in.hello != nil {
+	switch {
+	case in.hello != nil:
 		lost.Host = in.hello.Host
+	case g.target.Remote != nil:
+		lost.Host = g.target.Name()
+	default:
+		lost.Host, _ = os.Hostname()
 	}
 	if !cut && !errors.Is(in.reason, ErrClosed) {
 		lost.Reason = in.reason.Error()

@@ -95,11 +95,21 @@ func (p *Pool) reach(t *target.Target, via reach.Via) *reach.Host {
 	h := reach.New(via, *t.Remote, reach.Config{
 		Keepalive: p.config.Keepalive, Patience: p.config.StartTimeout,
 		Output: func(line []byte) { p.out.print(t.Name(), line) },
-		Image:  programs(p.config.Images).For,
+		Image:  p.program,
 		Wrap:   func(link launch.Link) launch.Link { return p.wrap(name, link) },
 	})
 	p.hosts = append(p.hosts, h)
 	return h
+}
+
+// program finds this program for a system. Building it may take a while, for which
+// there should be a reason to be seen.
+func (p *Pool) program(ctx context.Context, system string) (*ship.Image, error) {
+	slow := time.AfterFunc(time.Second, func() {
+		p.log.Info("afar: building this program to be brought to a host", "system", system)
+	})
+	defer slow.Stop()
+	return programs(p.config.Images).For(ctx, system)
 }
 
 // place says where the workers of a target are started: here, or on a host.
@@ -146,8 +156,8 @@ func (p *Pool) count(ctx context.Context, targets []*target.Target, places []pla
 // Open opens a gateway from where this one's worker is: a process beside it, or on a
 // host that is within reach from there, also through several gateways. The worker is
 // this caller's own, and only the bytes of its link pass the one it is opened from;
-// keys and known hosts of ssh are those of that worker, keys of nodes are the
-// caller's. The target may ask for one worker only. The new gateway ends with this
+// keys, known hosts and configuration files of ssh are those of that worker, keys of
+// nodes are the caller's. The target may ask for one worker only. The new gateway ends with this
 // one; its owner may close it before.
 func (g *Gateway) Open(ctx context.Context, text string) (*Gateway, error) {
 	t, err := target.Parse(text)

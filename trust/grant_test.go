@@ -102,7 +102,7 @@ func TestParseGrantErrors(t *testing.T) {
 		`from="::ffff:10.0.0.0/104"`:   `write IPv4`,
 		`from="::ffff:10.0.0.1"`:       `IPv4 ones as such`,
 		`from="fe80::1%eth0"`:          `without zone`,
-		`from="!10.0.0.1"`:             `at least one must be without !`,
+		`from="!10.0.0.1"`:             `at least one must be without the sign !`,
 		`from="10.0.0.[12]"`:           `not an address`,
 		`revoked=yes`:                  `has no value`,
 	} {

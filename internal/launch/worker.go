@@ -21,6 +21,9 @@ type body interface {
 // Link returns the caller's end of the worker's link.
 func (w *Worker) Link() Link { return w.link }
 
+// Wrap puts something around the caller's end of the link. It is called before anybody uses the link.
+func (w *Worker) Wrap(around func(Link) Link) { w.link = around(w.link) }
+
 // PID returns the worker's process ID, which is also that of its process group. It is the caller's own for a worker
 // that runs in-process.
 func (w *Worker) PID() int { return w.pid }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -191,6 +193,43 @@ func (c *Config) keepalive() time.Duration {
 		return 10 * time.Second
 	}
 	return c.Keepalive
+}
+
+// lost says how the connection has ended: what its command said, if there is one.
+func (n *connection) lost(where string, err error) error {
+	e := &Error{Where: where, Reason: Lost, Err: err}
+	if n.command == nil {
+		return e
+	}
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-n.command.Done():
+		exit := n.command.Exit()
+		e.Err = fmt.Errorf("%w (%v)", err, exit)
+		lines := strings.Split(strings.TrimSpace(exit.Stderr), "\n")
+		e.Detail = lines[len(lines)-1]
+	case <-timer.C:
+	}
+	return e
+}
+
+// onConnection is the link of a worker, which says how the connection was lost when it
+// was.
+type onConnection struct {
+	launch.Link
+	connection *connection
+	where      string
+}
+
+func (o *onConnection) Read(p []byte) (int, error) {
+	n, err := o.Link.Read(p)
+	if err != nil && err != io.EOF && !errors.Is(err, os.ErrClosed) {
+		if end := o.connection.conn.Session().Err(); end != nil {
+			err = o.connection.lost(o.where, end)
+		}
+	}
+	return n, err
 }
 
 // held keeps what the way to a host prints until it is known whether it leads there:

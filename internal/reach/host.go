@@ -93,10 +93,11 @@ func (h *Host) Start(ctx context.Context, spec launch.Spec, share int) (*launch.
 	}
 	w, err := c.place.Start(ctx, spec, image, share)
 	if err == nil {
+		w.Wrap(func(link launch.Link) launch.Link { return &onConnection{link, c, h.address.String()} })
 		return w, c.image, nil
 	}
 	if end := c.conn.Session().Err(); end != nil {
-		return nil, "", &Error{Where: h.address.String(), Reason: Lost, Err: end}
+		return nil, "", c.lost(h.address.String(), end)
 	}
 	return nil, "", fmt.Errorf("%s: %w", h.address.String(), err)
 }

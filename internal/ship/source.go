@@ -97,28 +97,42 @@ func (s *Source) find(ctx context.Context, system string) (*Image, error) {
 		}
 		return image, nil
 	}
+	image, b, err := s.make(ctx, own, ownErr, system)
+	if err != nil && ownErr == nil && own.system == system && ctx.Err() == nil {
+		// It is the right one, but for the way it was linked.
+		err = fmt.Errorf("the running program is linked dynamically (by cgo, which package net uses where there is a C compiler), so it may not run elsewhere; "+
+			"building it with CGO_ENABLED=0 in the first place helps; another build for this purpose: %w", err)
+	}
+	if err != nil {
+		return nil, s.refuse(b, err)
+	}
+	return image, nil
+}
+
+// make builds an image, if it has not been built yet.
+func (s *Source) make(ctx context.Context, own *Image, ownErr error, system string) (*Image, *build, error) {
 	b, err := s.plan(system)
 	if err == nil {
 		err = ownErr // Without it nobody knows whether the source has changed.
 	}
 	if err != nil {
-		return nil, s.refuse(b, err)
+		return nil, b, err
 	}
 	name := own.Hash() + "-" + strings.ReplaceAll(system, "/", "-")
 	if file, err := userCache(buildCache).open(name); err == nil {
 		if image, err := newImage(file, system); err == nil {
-			return image, nil
+			return image, b, nil
 		}
 		_ = file.Close()
 	}
 	if err := s.locate(ctx, b); err != nil {
-		return nil, s.refuse(b, err)
+		return nil, b, err
 	}
 	image, err := b.run(ctx, func(*Image) string { return name })
 	if failed, ok := errors.AsType[*Error](err); ok {
-		return nil, s.refuse(b, failed.Err)
+		err = failed.Err
 	}
-	return image, err
+	return image, b, err
 }
 
 // testMain is the file that main.main of a test is in.
