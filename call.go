@@ -283,12 +283,12 @@ func (here) Run(ctx context.Context, c *Call) (*Reply, error) {
 	if c.f == nil {
 		return nil, fmt.Errorf("%w: %q: a Call must come from a Function", ErrUnknownFunction, c.Function)
 	}
+	started := time.Now() // before the deadline is set, so that who returns at it is late
 	if t := c.Policy.Timeout; t > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, t)
 		defer cancel()
 	}
-	started := time.Now()
 	out, err := c.f.Invoke(ctx, c.Input, nil)
 	if t := c.Policy.Timeout; t > 0 && time.Since(started) >= t {
 		return nil, publicError(c.Function, "", ErrTimeout)

@@ -272,17 +272,19 @@ func (c *Channel[Send, Recv]) Ref() ChannelRef[Send, Recv] {
 // belongs to. ctx must be that of the function in which it is bound, or descend
 // from it. In a program that is nobody's worker it may be any.
 //
-// Close gives up the handle, and so does the end of ctx; in a routine or a method
-// the channel's owner hears of either when that has returned, unless the holder
-// has said CloseSend and never received. If it returned an error, or its worker
-// was lost before, the channel ends for everybody with that reason: what the holder
-// was to say would be missing. So a routine may well defer Close, and says
-// CloseSend when it has sent all. A routine holds what it has bound without that
-// until it returns; a process can hold 10,000.
+// Close gives up the handle, and so does the end of ctx; in a worker the channel's
+// owner hears of either when the function, routine or method has returned, unless the
+// holder has said CloseSend and never received, or the far side has ended. If it
+// returned an error, or its worker was lost before, the channel ends for everybody
+// with that reason: what the holder was to say would be missing. So it may well defer
+// Close, and says CloseSend when it has sent all. It holds what it has bound without
+// that until it returns; a process can hold 10,000.
 //
 // A holder that receives is sent up to a window in advance. What it has not read
-// when it closes goes back to be received by others, first of all; where that cannot
-// be, the channel ends for everybody, with the reason.
+// when it closes goes back to be received by others, first of all, also when the far
+// side has ended meanwhile: nobody is told of the end as long as a holder has items
+// that it has neither received nor given back. Where they cannot come back, the
+// channel ends for everybody, with the reason.
 //
 // A handle that cannot be reached from here gives an error that says where it is.
 func (r ChannelRef[Send, Recv]) Bind(ctx context.Context) (*Channel[Send, Recv], error) {
@@ -320,11 +322,13 @@ func (r ChannelRef[Send, Recv]) Bind(ctx context.Context) (*Channel[Send, Recv],
 		return nil, err
 	}
 	config := channel.Config{Kind: channel.Holder, Name: s.name, Limit: r.handle.Limit}
-	if r := peer.FromContext(ctx); r != nil && r.Streamed() {
-		config.Within = r
+	ended := func() {}
+	if r := peer.FromContext(ctx); r != nil {
+		config.Within, ended = context.WithCancel(r) // the context of a call may outlast it
 	}
 	e := channel.New(stream, config)
-	e.OnClose(whenOver(ctx, e.Abandon))
+	e.OnClose(ended)
+	e.OnClose(whenEnded(ctx, e.Abandon, func(err error) { ended(); e.Abandon(err) }))
 	c := newChannel(e, s, out, in)
 	runtime.AddCleanup(c, func(e *channel.End) { e.Close(ErrClosed) }, e)
 	return c, nil
@@ -332,11 +336,14 @@ func (r ChannelRef[Send, Recv]) Bind(ctx context.Context) (*Channel[Send, Recv],
 
 // whenOver has end called, with the reason, when ctx has ended or the call that it
 // is of; stop ends that.
-func whenOver(ctx context.Context, end func(error)) (stop func()) {
+func whenOver(ctx context.Context, end func(error)) (stop func()) { return whenEnded(ctx, end, end) }
+
+// whenEnded is whenOver that tells these two apart.
+func whenEnded(ctx context.Context, end, returned func(error)) (stop func()) {
 	stopContext := context.AfterFunc(ctx, func() { end(dispatch.CtxError(ctx)) })
 	stopCall := func() {}
 	if r := peer.FromContext(ctx); r != nil {
-		stopCall = r.OnEnd(end)
+		stopCall = r.OnEnd(returned)
 	}
 	return func() { stopContext(); stopCall() }
 }
@@ -407,15 +414,15 @@ func NewReader[Send any](ch *Channel[Send, []byte]) *Reader {
 	return channel.NewReader(ch.Recv, ch.use)
 }
 
-// Writer sends bytes as the items of a channel, 64 KiB at the most in each. It
-// is an io.WriteCloser, whose Close is the channel's CloseSend, and an
-// io.ReaderFrom, for one goroutine at a time.
+// Writer sends bytes as the items of a channel, in each 64 KiB at the most, or
+// Config.MaxItem if that is less. It is an io.WriteCloser, whose Close is the
+// channel's CloseSend, and an io.ReaderFrom, for one goroutine at a time.
 type Writer = channel.Writer
 
 // NewWriter returns a Writer to what ch sends. Closing the channel interrupts
 // it.
 func NewWriter[Recv any](ch *Channel[[]byte, Recv]) *Writer {
-	return channel.NewWriter(ch.Send, ch.CloseSend)
+	return channel.NewWriter(ch.end.Limit, ch.Send, ch.CloseSend)
 }
 
 // use gives the bytes of the next item to f, which must not keep them.

@@ -201,10 +201,14 @@ func TestGroupClose(t *testing.T) {
 				wg.Go(func() { _ = g.Close() })
 			}
 			wg.Wait()
+			_, _, err := g.Recv(within(t))
 			if name == "after its end" {
+				if err != io.EOF {
+					t.Errorf("%s: %v", name, err)
+				}
 				continue
 			}
-			if _, _, err := g.Recv(within(t)); !errors.Is(err, afar.ErrClosed) {
+			if !errors.Is(err, afar.ErrClosed) && (name != "half closed" || err != io.EOF) { // it may have ended by itself
 				t.Errorf("%s: %v", name, err)
 			}
 			if err := g.Send(within(t), cue{}); !errors.Is(err, afar.ErrClosed) {
@@ -216,6 +220,20 @@ func TestGroupClose(t *testing.T) {
 		}
 		if n := len(book.read()); n != 0 {
 			t.Errorf("%v", book.read())
+		}
+		for _, unread := range []int{0, 1} { // by who did not begin to receive before Close
+			g := group(t, player, pool)
+			if err := g.Send(within(t), cue{Do: "say", N: unread}); err != nil {
+				t.Error(err)
+			}
+			_ = g.CloseSend()
+			if err := g.Wait(within(t)); err != nil {
+				t.Error(err)
+			}
+			_ = g.Close()
+			if _, _, err := g.Recv(within(t)); (err == io.EOF) != (unread == 0) || err != io.EOF && !errors.Is(err, afar.ErrClosed) {
+				t.Errorf("%d unread items: %v", unread, err)
+			}
 		}
 
 		g := group(t, player, pool)

@@ -117,6 +117,9 @@ func TestHolderKilled(t *testing.T) {
 						}
 					}
 				}
+				if how == "send all" && told == "" {
+					told = d.next(t).name // its last word has arrived
+				}
 				process, err := os.FindProcess(v.pid)
 				if err == nil {
 					err = process.Kill()

@@ -342,7 +342,7 @@ func named[Out any](ctx context.Context, o AnyObject, q wire.Request, input []by
 		return out, fmt.Errorf("afar: %s: %w", q.Member, err)
 	}
 	r := o.object()
-	name := strings.TrimSuffix(strings.TrimPrefix(r.typ, "Object["), "]") + "." + q.Member
+	name := strings.TrimSuffix(strings.TrimPrefix(r.typ, "Object["), "]") + "." + shown(q.Member)
 	reply, err := r.do(ctx, &q, 0, name, input)
 	if err != nil {
 		return out, err
@@ -355,9 +355,22 @@ func named[Out any](ctx context.Context, o AnyObject, q wire.Request, input []by
 		return out, fmt.Errorf("afar: %s returns no value, and %T was asked for", name, out)
 	}
 	if out, err = c.DecodeOwned(reply.Payload); err != nil {
-		return out, fmt.Errorf("afar: %s is a %s: %w", name, reply.Type, err)
+		article := "a"
+		if strings.IndexAny(reply.Type, "aeiou") == 0 {
+			article = "an"
+		}
+		return out, fmt.Errorf("afar: %s is %s %s: %w", name, article, reply.Type, err)
 	}
 	return out, nil
+}
+
+// shown is the name of a member in an error; nobody reads a very long one.
+func shown(name string) string {
+	const most = 100
+	if len(name) > most {
+		return strings.ToValidUTF8(name[:most], "") + "…"
+	}
+	return name
 }
 
 // ObjectRef is a handle on an object: it travels inside inputs, outputs and

@@ -253,6 +253,21 @@ func TestConstructorCanceled(t *testing.T) {
 	})
 }
 
+// awaited is a context that says when somebody waits for its end.
+type awaited struct {
+	context.Context
+	waits chan struct{}
+}
+
+// Done says that.
+func (a *awaited) Done() <-chan struct{} {
+	select {
+	case a.waits <- struct{}{}:
+	default:
+	}
+	return a.Context.Done()
+}
+
 // Calls run one at a time in the order in which they came, through whatever
 // handle, and the state is that of the object.
 func TestMethodsRunInOrder(t *testing.T) {
@@ -270,8 +285,9 @@ func TestMethodsRunInOrder(t *testing.T) {
 		var want []int
 		total := 1000
 		for i := range 50 {
-			all = append(all, calling(t, ctx, deposit, o, i))
-			until(t, "the call is sent", func() bool { _, calls := objects(pool); return calls == i+2 })
+			sent := &awaited{Context: ctx, waits: make(chan struct{}, 1)}
+			all = append(all, calling(t, sent, deposit, o, i))
+			receive(t, sent.waits) // for the reply: it is sent
 			want, total = append(want, i), total+i
 		}
 		v.release("done")

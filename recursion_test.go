@@ -1,6 +1,7 @@
 package afar_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -152,6 +153,7 @@ type nested struct {
 	How     string
 	Visit   visit
 	Timeout time.Duration
+	Grace   time.Duration // 0: 10 ms
 	Death   death
 }
 
@@ -159,7 +161,8 @@ var outer = afar.Func(callFromWithin)
 
 // callFromWithin makes a call and tells what it found in its error.
 func callFromWithin(ctx context.Context, n nested) (string, error) {
-	back := afar.With(afar.Caller(ctx), afar.Policy{Timeout: n.Timeout, Grace: 10 * time.Millisecond, MaxAttempts: 1})
+	grace := cmp.Or(n.Grace, 10*time.Millisecond)
+	back := afar.With(afar.Caller(ctx), afar.Policy{Timeout: n.Timeout, Grace: grace, MaxAttempts: 1})
 	switch n.How {
 	case "leave behind":
 		go func() { _, _ = waitAt.On(back)(ctx, n.Visit) }()
@@ -307,7 +310,7 @@ func TestNestedOrphans(t *testing.T) {
 	parent := pool.Gateways()[0]
 	failed := make(chan error, 1)
 	go func() {
-		_, err := outer.On(afar.With(parent, afar.Policy{MaxAttempts: 1}))(within(t), nested{How: "wait", Visit: visit{Desk: d.addr()}})
+		_, err := outer.On(afar.With(parent, afar.Policy{MaxAttempts: 1}))(within(t), nested{How: "wait", Visit: visit{Desk: d.addr()}, Grace: time.Minute})
 		failed <- err
 	}()
 	v := d.next(t)

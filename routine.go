@@ -176,8 +176,9 @@ func (g *Group[Send, Recv]) Send(ctx context.Context, item Send) error {
 
 // Recv returns the next item of any routine, and from which worker it came; or
 // the error of a routine that has failed, once, also with its worker. When all
-// have ended it returns io.EOF, and after Close ErrClosed. While a group receives,
-// do not receive from its channels.
+// have ended and all was received it returns io.EOF, also after Close; after a Close
+// before that it returns ErrClosed. While a group receives, do not receive from its
+// channels.
 func (g *Group[Send, Recv]) Recv(ctx context.Context) (*Gateway, Recv, error) {
 	g.once.Do(g.gather)
 	var none Recv
@@ -199,6 +200,9 @@ func (g *Group[Send, Recv]) Recv(ctx context.Context) (*Gateway, Recv, error) {
 
 // gather brings what all channels receive together.
 func (g *Group[Send, Recv]) gather() {
+	if len(g.channels) == 0 { // none could be started
+		close(g.got)
+	}
 	g.left.Store(int64(len(g.channels)))
 	for i := range g.channels {
 		go func() {
@@ -267,10 +271,7 @@ func (g *Group[Send, Recv]) Close() error {
 		_ = c.Close() // it has no error of its own
 	}
 	g.cancel()
-	g.once.Do(func() {
-		g.cut.Store(true)
-		close(g.got)
-	})
+	g.once.Do(g.gather)    // finds out whether there was more to receive
 	for r := range g.got { // until nobody gathers any more
 		g.lose(r)
 	}

@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// chunk is how many bytes a Writer sends in one item.
+// chunk is how many bytes a Writer sends in one item, if an item may have so many.
 const chunk = 64 << 10
 
 // Reader reads the bytes of items. It may be used by one goroutine at a time.
@@ -72,18 +72,25 @@ func (r *Reader) WriteTo(w io.Writer) (int64, error) {
 type Writer struct {
 	send  func(context.Context, []byte) error
 	close func() error
+	most  int // bytes of an item
 }
 
-// NewWriter returns a Writer to send; its Close is close.
-func NewWriter(send func(context.Context, []byte) error, close func() error) *Writer {
-	return &Writer{send: send, close: close}
+// NewWriter returns a Writer to send, which takes so many bytes in an item, or any
+// number if limit is 0; its Close is close.
+func NewWriter(limit int64, send func(context.Context, []byte) error, close func() error) *Writer {
+	w := &Writer{send: send, close: close, most: chunk}
+	if limit > 0 && limit < chunk {
+		w.most = int(limit)
+	}
+	return w
 }
 
-// Write sends p, in items of at most 64 KiB.
+// Write sends p, in items of at most 64 KiB, or of what an item may have if that is
+// less.
 func (w *Writer) Write(p []byte) (int, error) {
 	sent := 0
 	for sent < len(p) {
-		n := min(chunk, len(p)-sent)
+		n := min(w.most, len(p)-sent)
 		if err := w.send(context.Background(), p[sent:sent+n]); err != nil {
 			return sent, err
 		}
@@ -92,10 +99,10 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return sent, nil
 }
 
-// ReadFrom sends all that r has, in items of at most 64 KiB.
+// ReadFrom sends all that r has, in items as Write does.
 func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 	var total int64
-	buf := make([]byte, chunk)
+	buf := make([]byte, w.most)
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {

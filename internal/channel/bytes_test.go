@@ -168,7 +168,7 @@ func TestWriter(t *testing.T) {
 		},
 	} {
 		s := &sink{room: -1}
-		w := NewWriter(s.send, s.close)
+		w := NewWriter(0, s.send, s.close)
 		if n, err := write(w, text); n != int64(len(text)) || err != nil {
 			t.Errorf("%s: %d, %v", name, n, err)
 		}
@@ -187,14 +187,28 @@ func TestWriter(t *testing.T) {
 			t.Errorf("%s: Close: %v, %d times", name, err, s.closed)
 		}
 		s = &sink{room: 1}
-		n, err := write(NewWriter(s.send, s.close), text)
+		n, err := write(NewWriter(0, s.send, s.close), text)
 		if err != errFull || n != int64(len(s.items[0])) {
 			t.Errorf("%s: %d, %v when the second item fails", name, n, err)
 		}
 	}
+	for _, limit := range []int64{1, 1000, chunk + 1} { // of an item
+		s := &sink{room: -1}
+		w := NewWriter(limit, s.send, s.close)
+		_, first := w.Write([]byte(text[:3000]))
+		_, second := w.ReadFrom(strings.NewReader(text[3000:]))
+		if got := strings.Join(s.items, ""); first != nil || second != nil || got != text {
+			t.Errorf("limit %d: %d bytes, %v, %v", limit, len(got), first, second)
+		}
+		for _, item := range s.items {
+			if len(item) > int(min(limit, chunk)) {
+				t.Fatalf("an item of %d bytes, limit %d", len(item), limit)
+			}
+		}
+	}
 	wrong := errors.New("wrong")
 	s := &sink{room: -1}
-	n, err := NewWriter(s.send, s.close).ReadFrom(io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(wrong)))
+	n, err := NewWriter(0, s.send, s.close).ReadFrom(io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(wrong)))
 	if n != 3 || err != wrong {
 		t.Errorf("%d, %v", n, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -39,8 +40,8 @@ type Config struct {
 	Limit int64       // bytes of an item; 0: none
 	Conn  *peer.Conn  // of a Starter: its log records come before its end
 	Lost  handle.Lost // of a Starter: why its link has ended, for holders; nil: as the link says
-	// Within is, of a Holder, the context of the routine or method that has bound
-	// it, if there is one: Close gives the handle back when that has ended.
+	// Within is, of a Holder, a context that ends with what runs that has bound it,
+	// if there is such a thing: Close gives the handle back when that has ended.
 	Within context.Context
 }
 
@@ -54,6 +55,7 @@ type End struct {
 
 	mu      sync.Mutex
 	closed  error    // why this end's own user, or a holder's loss, has ended it
+	missing error    // why items are, in place of a clean end
 	isShut  bool     // shut is closed
 	done    bool     // close was called
 	onClose []func() // to be called then
@@ -61,7 +63,11 @@ type End struct {
 
 // New returns the end of a stream.
 func New(s *mux.Stream, c Config) *End {
-	return &End{Config: c, stream: s, shut: make(chan struct{})}
+	e := &End{Config: c, stream: s, shut: make(chan struct{})}
+	if c.Kind == Holder {
+		e.newBound()
+	}
+	return e
 }
 
 // OnClose has f called when this end is closed for its own user, or the routine
@@ -180,6 +186,17 @@ func (e *End) Take(ctx context.Context) (item []byte, owned bool, err error) {
 // mux.ErrUnwanted.
 func (e *End) takeIf(ctx context.Context, wanted func() bool) (item []byte, owned bool, err error) {
 	item, owned, err = e.stream.TakeIf(ctx, wanted)
+	return e.took(ctx, item, owned, err)
+}
+
+// borrow is takeIf of an item that may be put back into the stream.
+func (e *End) borrow(ctx context.Context, wanted func() bool) (item []byte, owned bool, err error) {
+	item, owned, err = e.stream.Borrow(ctx, wanted)
+	return e.took(ctx, item, owned, err)
+}
+
+// took counts what was taken, or explains why nothing was.
+func (e *End) took(ctx context.Context, item []byte, owned bool, err error) ([]byte, bool, error) {
 	if err == mux.ErrUnwanted {
 		return nil, false, err
 	}
@@ -196,7 +213,9 @@ func (e *End) Release() { e.stream.Release() }
 // CloseSend says that no more items will be sent. It waits for a Send that goes
 // on.
 func (e *End) CloseSend() {
-	if e.Kind != Holder || e.endBound() {
+	if e.Kind == Holder {
+		e.closeSendBound()
+	} else {
 		e.stream.End()
 	}
 }
@@ -222,6 +241,38 @@ func (e *End) Close(cause error) {
 	} else {
 		e.finish(wire.EndClosed, cause, 0)
 	}
+	e.forgo(cause)
+}
+
+// forgo ends the wait for items that are lent to holders.
+func (e *End) forgo(cause error) {
+	if e.stream.Settle(0) > 0 {
+		e.miss(cause)
+		e.stream.Settle(math.MaxInt)
+	}
+}
+
+// miss has cause in the place of a clean end, unless there is such a cause.
+func (e *End) miss(cause error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.missing == nil {
+		e.missing = cause
+	}
+}
+
+// missed returns why items are missing, if they are.
+func (e *End) missed() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.missing
+}
+
+// lose ends the channel on both sides because items are missing. Where it has ended
+// before, those who receive, or ask how, hear of that.
+func (e *End) lose(cause error) {
+	e.miss(cause)
+	e.abort(cause)
 }
 
 // reason returns why the end can be used no more: the first reason that was
@@ -260,6 +311,7 @@ func (e *End) retire() {
 	if !e.Over() {
 		e.interrupt(e.reason(errReturned))
 	}
+	e.forgo(errReturned)
 }
 
 // returned ends a routine's end: the routine has returned, with an error or nil,
@@ -292,15 +344,19 @@ func (e *End) State() mux.StreamState { return e.stream.State() }
 // *peer.Closed, a *peer.Lost, or the cause of this end's own Close. It takes no
 // items.
 func (e *End) Wait(ctx context.Context) error {
-	if !e.Over() {
+	over := e.stream.Err()
+	if over == nil {
 		select {
 		case <-e.stream.Done():
+			over = e.stream.Err()
+		case <-e.bound.told: // of a Holder
+			over = e.bound.how.Load()
 		case <-e.shut:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
-	err := e.explain(ctx, e.stream.Err(), false)
+	err := e.explain(ctx, over, false)
 	if err == io.EOF {
 		return nil
 	}
@@ -310,11 +366,8 @@ func (e *End) Wait(ctx context.Context) error {
 // Fault returns the error of a routine that has failed, if this end was not
 // closed before. It does not wait for what the routine has logged.
 func (e *End) Fault() *peer.Fault {
-	e.mu.Lock()
-	closed := e.closed
-	e.mu.Unlock()
 	err := e.stream.Err()
-	if err == nil || closed != nil {
+	if err == nil || e.cause() != nil {
 		return nil
 	}
 	_, how := peer.Ended(err)
@@ -322,20 +375,30 @@ func (e *End) Fault() *peer.Fault {
 	return fault
 }
 
+// cause returns why this side has ended the channel, if it has.
+func (e *End) cause() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.closed
+}
+
 // explain says what an error of the stream means; nil is that of a routine's end
 // that is closed.
 func (e *End) explain(ctx context.Context, err error, sending bool) error {
-	over := e.Over()
-	e.mu.Lock()
-	closed := e.closed
-	e.mu.Unlock()
+	over, closed := e.stream.Err(), e.cause()
+	var told *mux.Finished
+	if over == nil && errors.As(err, &told) {
+		over = told // by the owner of a holder's end, whose stream goes on
+	}
 	switch {
 	case err == io.EOF:
-		return err
+		return e.clean()
 	case closed != nil:
 		return closed
-	case over:
-		return e.ending(ctx, sending)
+	case !sending && err != over && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)): // waiting for lent items
+		return err
+	case over != nil:
+		return e.ending(ctx, over, sending)
 	case errors.Is(err, mux.ErrClosed): // sending after CloseSend
 		return ErrClosed
 	case errors.Is(err, mux.ErrTooLarge): // a holder does not know the limit of its link
@@ -344,19 +407,31 @@ func (e *End) explain(ctx context.Context, err error, sending bool) error {
 		return err
 	}
 	<-e.stream.Done() // the link has ended, and so will the stream
-	return e.ending(ctx, sending)
+	return e.ending(ctx, e.stream.Err(), sending)
 }
 
-// ending says how the far side or the link has ended the channel.
-func (e *End) ending(ctx context.Context, sending bool) error {
-	end, how := peer.Ended(e.stream.Err())
+// ending says how the far side or the link has ended the channel, which over is the
+// error of.
+func (e *End) ending(ctx context.Context, over error, sending bool) error {
+	end, how := peer.Ended(over)
 	if e.Conn != nil {
 		if err := e.Conn.WaitNotes(ctx, end.Logged); err != nil {
 			return err
 		}
 	}
-	if how == io.EOF && sending {
+	switch {
+	case how != io.EOF:
+		return how
+	case sending:
 		return errEnded
 	}
-	return how
+	return e.clean()
+}
+
+// clean is io.EOF, unless items are missing.
+func (e *End) clean() error {
+	if err := e.missed(); err != nil {
+		return err
+	}
+	return io.EOF
 }

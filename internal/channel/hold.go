@@ -36,21 +36,13 @@ type hold struct {
 	wants  context.Context // ends when it wants to receive no more
 	stop   context.CancelFunc
 
-	// Used by up, and by serve after it:
-	ended bool   // it has said that it sends no more
-	back  uint64 // items that it gave back
-
-	use   atomic.Int32  // unused, or what came first of the others
-	given atomic.Uint64 // items that it was given
-	told  atomic.Bool   // it was told how the end has ended
+	ended    bool          // it has said that it sends no more; of up, and of serve after it
+	pulls    atomic.Bool   // it receives
+	stopped  atomic.Bool   // it does not any more
+	given    atomic.Uint64 // items that it was given
+	settled  atomic.Uint64 // of these: used, or given back; only up changes it, and serve after it
+	finished atomic.Bool   // its stream was ended here
 }
-
-// What a holder's stream is used for besides sending.
-const (
-	unused  = iota
-	pulling // it receives: it is told of the end once it has all that came before
-	telling // it is told of the end, and was not to receive anything
-)
 
 func (h *hold) serve() {
 	defer h.cancel()
@@ -59,8 +51,9 @@ func (h *hold) serve() {
 	}
 	var wg sync.WaitGroup
 	wg.Go(h.down)
+	wg.Go(h.tell)
 	h.up()
-	wg.Wait() // it ends with the stream, and has counted all that it took
+	wg.Wait() // they end with the stream, and have counted all that it was given
 	h.left(h.stream.Err())
 }
 
@@ -70,8 +63,7 @@ func (h *hold) up() {
 	for {
 		item, err := h.stream.Recv(ctx)
 		if err == io.EOF {
-			h.ended = true
-			h.end.CloseSend()
+			h.closeSend()
 		}
 		if err != nil {
 			return
@@ -85,91 +77,165 @@ func (h *hold) up() {
 	}
 }
 
+func (h *hold) closeSend() {
+	h.ended = true
+	h.end.CloseSend()
+}
+
 // take takes what the holder sends. An error is why it can use the end no more.
-// What it sends to an end that is over is dropped if it receives, since it may not
-// have received all that came before, and must not wait for ever for room.
+// What it sends to an end that is over is dropped: it is told, behind the items that
+// it has asked for.
 func (h *hold) take(ctx context.Context, item []byte) error {
+	if len(item) == 0 {
+		return fmt.Errorf("%w: empty item of a holder", wire.ErrMalformed)
+	}
+	kind, rest := item[0], item[1:]
 	switch {
-	case len(item) > 0 && item[0] == wire.HolderItem:
-		err := h.end.Send(ctx, item[1:], nil)
-		if err != nil && h.end.Over() && !h.use.CompareAndSwap(unused, telling) {
-			return nil
+	case kind == wire.HolderItem:
+		if err := h.end.Send(ctx, rest, nil); err != nil && !h.end.Over() {
+			return err
 		}
-		return err
-	case len(item) == 1 && item[0] == wire.HolderStop:
+		return nil
+	case kind == wire.HolderStop && len(rest) == 0:
 		h.stop()
 		return nil
-	case len(item) > 0 && item[0] == wire.HolderReturn && h.back < h.given.Load():
-		h.back++
-		if !h.end.stream.PutBack(item[1:]) {
-			h.end.abort(fmt.Errorf("%w: the holder of a handle on it has left items unread, and nobody receives them", ErrClosed))
-		}
+	case kind == wire.HolderClose && len(rest) == 0:
+		h.closeSend()
 		return nil
+	case kind == wire.HolderReturn && h.settled.Load() < h.given.Load():
+		if !h.end.stream.PutBack(rest) {
+			h.end.lose(fmt.Errorf("%w: the holder of a handle on it has left items unread, and nobody receives them", ErrClosed))
+		}
+		h.settled.Add(1)
+		h.release()
+		return nil
+	case kind == wire.HolderUsed:
+		r := wire.NewReader(rest)
+		if n := r.Uvarint(); r.End() == nil && n <= h.given.Load() {
+			h.use(n)
+			h.release()
+			return nil
+		}
 	}
 	return fmt.Errorf("%w: item of a holder", wire.ErrMalformed)
 }
 
+// use takes note that the holder's user has received so many items, or given them
+// back.
+func (h *hold) use(n uint64) {
+	if was := h.settled.Load(); n > was {
+		h.end.stream.Settle(int(n - was))
+		h.settled.Store(n)
+	}
+}
+
+// release ends the stream of a holder that wants to receive no more and has given
+// back what it had, once the end is over: its user may have closed it, and keep it
+// only for what else it might say.
+func (h *hold) release() {
+	if h.stopped.Load() && h.end.Over() && h.settled.Load() == h.given.Load() {
+		h.finish(h.end.Wait(h.over))
+	}
+}
+
 // down carries what the holder wants to receive.
 func (h *hold) down() {
-	room, stop := handle.Until(h.end.stream)
-	defer stop()
-	defer context.AfterFunc(h.wants, stop)()
-	wanted := func() bool { return h.wants.Err() == nil && h.stream.Err() == nil }
-	for h.wants.Err() == nil {
-		// Nothing is taken from the others before there is room for it there.
-		if h.stream.Ready(room) != nil {
-			if h.wants.Err() != nil || h.end.State().Unread == 0 {
-				break
-			}
-			if h.stream.Ready(h.wants) != nil { // the far side has ended, but items are left
-				break
-			}
-		}
-		if !h.use.CompareAndSwap(unused, pulling) && h.use.Load() != pulling {
-			return
-		}
-		// Nor before it comes, when the holder may have gone.
-		item, owned, err := h.end.takeIf(h.wants, wanted)
-		if err != nil && h.wants.Err() == nil && (err != io.EOF || h.end.Over()) {
+	if h.stream.Granted(h.wants) == nil {
+		h.pulls.Store(true)
+		if err := h.carry(); err != nil {
 			h.finish(err)
 			return
-		} else if err != nil {
-			h.stream.End() // there are no more, or it wants no more
-			break
+		}
+	}
+	h.stream.End() // it wants no more, and waits for that; or there are no more
+	select {
+	case <-h.end.Done():
+		if h.wants.Err() == nil {
+			h.finish(h.end.Wait(h.over))
+		}
+	case <-h.wants.Done():
+	}
+	h.stopped.Store(true)
+	h.release()
+}
+
+// carry gives items to the holder until it wants no more, or no more come. An error
+// is how the end has ended, or why the holder can use it no more.
+func (h *hold) carry() error {
+	wanted := func() bool { return h.wants.Err() == nil && h.stream.Err() == nil }
+	// Nothing is taken from the others before there is room for it there.
+	for h.stream.Ready(h.wants) == nil {
+		// Nor before it comes, when the holder may have gone.
+		item, owned, err := h.end.borrow(h.wants, wanted)
+		switch {
+		case err == io.EOF && !h.end.Over() || err != nil && h.wants.Err() != nil:
+			return nil
+		case err != nil:
+			return err
 		}
 		if !owned {
 			item = append([]byte(nil), item...)
 		}
 		h.end.Release()
 		h.given.Add(1)
-		if err := h.stream.Send(h.over, item, nil); err != nil {
-			if h.told.Load() || h.stream.Err() == nil { // it may be too large for that link
-				h.end.abort(fmt.Errorf("%w: an item was lost on its way to the holder of a handle on it: %w", ErrClosed, err))
-				h.finish(err)
-			}
-			return
+		if err := h.stream.Send(h.over, []byte{wire.OwnerItem}, item); err != nil {
+			return h.failed(item, err)
 		}
 	}
-	if h.wants.Err() != nil {
-		h.stream.End() // it waits for that
+	return nil
+}
+
+// failed deals with an item that could not be sent to the holder.
+func (h *hold) failed(item []byte, err error) error {
+	h.given.Add(^uint64(0))
+	if h.stream.Err() != nil { // the holder has gone
+		h.end.stream.PutBack(item)
+		return nil
 	}
-	select {
-	case <-h.end.Done():
-		h.finish(h.end.Wait(h.over))
-	case <-h.over.Done():
+	// It may be too large for that link.
+	h.end.lose(fmt.Errorf("%w: an item was lost on its way to the holder of a handle on it: %w", ErrClosed, err))
+	h.end.stream.Settle(1)
+	return err
+}
+
+// tell tells the holder that the far side sends no more items, and how it has ended,
+// as soon as that is known: it is to say what it has used, and those who do not
+// receive hear of the end. Receivers are told when nothing more can come back.
+func (h *hold) tell() {
+	for _, event := range []<-chan struct{}{h.end.stream.Last(), h.end.Done()} {
+		select {
+		case <-event:
+		case <-h.over.Done():
+			return
+		}
+		if !h.end.Over() {
+			_ = h.stream.Send(h.over, []byte{wire.OwnerEnd}, nil) // it fails with the stream
+			continue
+		}
+		how := h.end.Wait(h.over)
+		if h.end.cause() != nil { // nothing can be received any more, nor come back
+			h.finish(how)
+		} else {
+			_ = h.stream.Send(h.over, []byte{wire.OwnerEnd}, h.ending(how))
+			h.release()
+		}
+		return
 	}
 }
 
-// finish tells the holder how the end has ended, or why it can use it no more.
+// finish ends the holder's stream: it has received all, or can receive no more.
 func (h *hold) finish(err error) {
-	if h.stream.Err() != nil {
-		return
+	if h.stream.Err() == nil {
+		h.finished.Store(true)
+		h.stream.Finish(h.ending(err))
 	}
-	h.told.Store(true)
+}
+
+// ending says how the end has ended, or why the holder can use it no more.
+func (h *hold) ending(err error) []byte {
 	var finished *mux.Finished
-	if errors.As(h.end.stream.Err(), &finished) {
-		h.stream.Finish(finished.Payload)
-		return
+	if errors.As(h.end.stream.Err(), &finished) && h.end.missed() == nil {
+		return finished.Payload
 	}
 	end := wire.Ending{Code: wire.EndDone}
 	if err != nil && err != io.EOF {
@@ -178,26 +244,37 @@ func (h *hold) finish(err error) {
 		}
 		end = wire.Ending{Code: wire.EndClosed, Fault: peer.EncodeShort(err)}
 	}
-	h.stream.Finish(end.Append(nil))
+	return end.Append(nil)
 }
 
 // left ends the channel if the holder was lost or failed and what it was to send
 // or to receive may be missing: that must not look like the end of the items, nor
 // like patience.
 func (h *hold) left(err error) {
-	if h.told.Load() && errors.Is(err, mux.ErrClosed) {
-		return // finish has ended its stream
-	}
 	end, how := peer.Ended(err)
-	all := h.ended && h.use.Load() != pulling
+	cut := h.finished.Load() && errors.Is(err, mux.ErrClosed)
+	h.use(min(end.Taken, h.given.Load()))
+	missing := int(h.given.Load() - h.settled.Load())
+	defer h.end.stream.Settle(missing) // when those who wait for it know
 	_, lost := how.(*peer.Lost)
-	switch n := h.given.Load(); {
-	case how == io.EOF && end.Taken < n:
-		h.end.abort(fmt.Errorf("%w: the holder of a handle on it went with %d items unread that it had asked for", ErrClosed, n-end.Taken))
-	case how == io.EOF || all:
+	switch {
+	case missing == 0 && (cut || how == io.EOF || h.saidAll()):
+	case cut || how == io.EOF:
+		h.end.lose(fmt.Errorf("%w: the holder of a handle on it went with %d items unread that it had asked for", ErrClosed, missing))
 	case lost:
-		h.end.abort(fmt.Errorf("%w: the holder of a handle on it was lost: %w", ErrClosed, handle.How(err, h.lost)))
+		h.end.lose(fmt.Errorf("%w: the holder of a handle on it was lost: %w", ErrClosed, handle.How(err, h.lost)))
 	default:
-		h.end.abort(fmt.Errorf("%w: the holder of a handle on it failed: %w", ErrClosed, how))
+		h.end.lose(fmt.Errorf("%w: the holder of a handle on it failed: %w", ErrClosed, how))
+	}
+}
+
+// saidAll tells whether the far side can miss nothing of the holder, nor the holder
+// anything of the far side, once all that it was given is settled.
+func (h *hold) saidAll() bool {
+	select {
+	case <-h.end.stream.Last():
+		return h.ended || h.end.Over()
+	default:
+		return h.ended && !h.pulls.Load()
 	}
 }

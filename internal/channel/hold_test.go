@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afar-go/afar/internal/handle"
 	"github.com/afar-go/afar/internal/launch"
 	"github.com/afar-go/afar/internal/mux"
 	"github.com/afar-go/afar/internal/peer"
@@ -66,7 +67,7 @@ func newHeld(t *testing.T) *held {
 // open opens a holder's stream and takes the welcome.
 func (h *held) open() *mux.Stream {
 	h.t.Helper()
-	s, err := h.holder.Session().Open([]byte{wire.PurposeHandle}, mux.StreamOptions{Credit: 16})
+	s, err := h.holder.Session().Open([]byte{wire.PurposeHandle}, mux.StreamOptions{Credit: handle.HolderCredit})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -201,7 +202,7 @@ func TestHolderGivesBack(t *testing.T) {
 		synctest.Wait()
 		got := map[string]int{}
 		for i, e := range holders {
-			for range i * 10 {
+			for range min(i*10, e.State().Unread) { // which of them has how many is by chance
 				item, err := take(t.Context(), e)
 				if err != nil {
 					t.Fatal(err)
@@ -211,15 +212,12 @@ func TestHolderGivesBack(t *testing.T) {
 			go e.Close(nil)
 		}
 		synctest.Wait()
-		for range len(all) - 100 {
-			item, err := take(t.Context(), h.End)
-			if err != nil {
-				t.Fatal(err)
+		for len(got) < len(all) {
+			item, err := take(soon(t), h.End)
+			if err != nil || got[item] > 0 {
+				t.Fatal(len(got), got[item], err)
 			}
 			got[item]++
-		}
-		if len(got) != len(all) {
-			t.Errorf("%d of %d items", len(got), len(all))
 		}
 		h.lives(far)
 	})
@@ -304,6 +302,7 @@ func TestHolderIsMissed(t *testing.T) {
 			onHeld(t, does+", "+reason, func(t *testing.T, h *held, far *End) {
 				e := h.bind()
 				use(t, h, e, far)
+				synctest.Wait() // its last word has arrived
 				leave(h, e)
 				synctest.Wait()
 				if does == "sent all" {
@@ -319,28 +318,14 @@ func TestHolderIsMissed(t *testing.T) {
 		}
 	}
 	onHeld(t, "left items behind", func(t *testing.T, h *held, far *End) {
-		e := h.bind()
+		s := h.open()
+		s.Grant()
 		say(t, far, "1", "2", "3")
-		hear(t, e, "1")
-		e.CloseSend() // so they cannot come back
 		synctest.Wait()
-		e.Close(nil)
+		s.Finish((&wire.Ending{Taken: 1}).Append(nil))
 		synctest.Wait()
 		endsWith(t, h.End, mentions("2 items unread"))
-	})
-	onHeld(t, "left items behind that nobody receives", func(t *testing.T, h *held, far *End) {
-		e := h.bind()
-		say(t, far, "1", "2", "3")
-		hear(t, e, "1")
-		synctest.Wait()
-		far.CloseSend()
-		synctest.Wait()
-		if _, err := take(t.Context(), h.End); err != io.EOF {
-			t.Fatal(err)
-		}
-		e.Close(nil)
-		synctest.Wait()
-		endsWith(t, far, mentions("nobody receives"))
+		endsWith(t, far, mentions("2 items unread"))
 	})
 	onHeld(t, "closed while it sent", func(t *testing.T, h *held, far *End) {
 		e := h.bind()

@@ -103,11 +103,19 @@ func take(ctx context.Context, e *End) (string, error) {
 	return string(item), nil
 }
 
+// soon ends so late that whatever waits for it waits for ever.
+func soon(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // hear checks which items come next.
 func hear(t *testing.T, e *End, items ...string) {
 	t.Helper()
+	ctx := soon(t)
 	for _, want := range items {
-		if got, err := take(t.Context(), e); err != nil || got != want {
+		if got, err := take(ctx, e); err != nil || got != want {
 			t.Fatalf("%q, %v, want %q", got, err, want)
 		}
 	}
@@ -116,9 +124,10 @@ func hear(t *testing.T, e *End, items ...string) {
 // endsWith checks that receiving, sending and waiting all give such an error.
 func endsWith(t *testing.T, e *End, matches func(error) bool) {
 	t.Helper()
-	_, received := take(t.Context(), e)
+	ctx := soon(t)
+	_, received := take(ctx, e)
 	for what, err := range map[string]error{
-		"Take": received, "Send": e.Send(t.Context(), nil, []byte("late")), "Wait": e.Wait(t.Context()),
+		"Take": received, "Send": e.Send(ctx, nil, []byte("late")), "Wait": e.Wait(ctx),
 	} {
 		if err == nil || !matches(err) {
 			t.Errorf("%s: %v (%T)", what, err, err)

@@ -190,10 +190,11 @@ func (h *Home) way(to *wire.Handle, viaCaller bool) (*link, error) {
 	return nil, gone(to)
 }
 
-// holderCredit is what an end that has just bound may be sent: the one empty
-// item. What else it may be sent it says when it wants to receive: until then
-// nothing is taken from those who do.
-const holderCredit = 16
+// HolderCredit is how many bytes an end that has just bound may be sent, as mux
+// counts them: the one empty item, and word of how a channel ends. What else it may
+// be sent it says when it wants to receive: until then nothing is taken from those
+// who do.
+const HolderCredit = mux.MaxFinish + 64
 
 // Bind opens a stream to what a handle names, and waits for the word that it is
 // there. The stream's other end may send once the caller has called Grant. lost
@@ -214,7 +215,7 @@ func (h *Home) Bind(ctx context.Context, to *wire.Handle) (s *mux.Stream, lost L
 }
 
 func (l *link) open(to *wire.Handle) (*mux.Stream, error) {
-	s, err := l.conn.Session().Open(to.Append([]byte{wire.PurposeHandle}), mux.StreamOptions{Credit: holderCredit})
+	s, err := l.conn.Session().Open(to.Append([]byte{wire.PurposeHandle}), mux.StreamOptions{Credit: HolderCredit})
 	switch {
 	case err == nil:
 		return s, nil

@@ -32,23 +32,20 @@ func (p *passage) run() {
 		follow(p.from, next, p.lost)
 		drain(p.from)
 	}()
-	// The holder has given credit for the welcome. It gives more when it wants to
-	// receive, and only then may the other side send.
-	switch err := carry(next, p.from); {
-	case err == io.EOF:
-		p.from.End()
-	case err == nil && wanted(p.from, next):
-		next.Grant()
-		carryAll(next, p.from)
-	}
+	// The holder has given little credit, and so has the next leg. It gives more when
+	// it wants to receive, and only then may the other side send more.
+	go grant(p.from, next)
+	carryAll(next, p.from)
 	follow(next, p.from, p.next.lost)
 }
 
-// wanted waits until the holder wants to receive, and tells whether it does.
-func wanted(holder, other *mux.Stream) bool {
+// grant lets the other side send once the holder wants to receive, if it does.
+func grant(holder, other *mux.Stream) {
 	ctx, cancel := Until(other)
 	defer cancel()
-	return holder.Ready(ctx) == nil
+	if holder.Granted(ctx) == nil {
+		other.Grant()
+	}
 }
 
 // Until returns a context that ends with a stream.

@@ -29,23 +29,25 @@ func takeLink(read, write, shared uintptr) (Link, error) {
 			return nil, os.NewSyscallError("fcntl", err)
 		}
 	}
-	memory, err := takeMemory(shared)
-	if err != nil {
-		return nil, err
-	}
+	memory := takeMemory(shared)
 	closeInherited()
 	takeName()
 	endOnHangup()
 	return newFileLink(os.NewFile(read, "link"), os.NewFile(write, "link"), memory)
 }
 
-// takeMemory maps the memory that is beside the pipes, if there is one.
-func takeMemory(fd uintptr) (*ring.Memory, error) {
+// takeMemory maps the memory that is beside the pipes, if there is one. Where that fails
+// the link does without: nothing is put there before the worker says that it looks.
+func takeMemory(fd uintptr) *ring.Memory {
 	if fd == 0 {
-		return nil, nil
+		return nil
 	}
 	defer unix.Close(int(fd))
-	return ring.Open(fd)
+	memory, err := ring.Open(fd)
+	if err != nil {
+		return nil
+	}
+	return memory
 }
 
 // renice adds n to the niceness of the whole process: by the process group, which is this process alone so early in

@@ -82,6 +82,11 @@ func (st *Stream) arrive(rd *reader, frames []byte, n, charge int) error {
 		return err
 	}
 	in.received += uint64(n)
+	if in.sift != nil {
+		if frames = st.sifted(frames); len(frames) == 0 {
+			return nil
+		}
+	}
 	if in.item == nil {
 		in.fresh.add(frames)
 		st.wakeSoon(rd)
@@ -106,6 +111,10 @@ func (st *Stream) arriveLarge(rd *reader, item []byte) {
 	in.received++
 	if in.item != nil {
 		in.bulk += len(item)
+	}
+	if in.sift != nil && in.sift(item) {
+		in.gone(charge)
+		return
 	}
 	if in.item == nil {
 		in.fresh.addLarge(largeItem{item, charge})

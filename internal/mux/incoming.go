@@ -30,6 +30,7 @@ type incoming struct {
 	waiting  bool          // somebody waits for an item
 	due      bool          // and will be woken soon
 	err      error         // why nothing more will come
+	last     chan struct{} // closed when err is set; nil while nobody asked
 	received uint64        // items
 	window   int           // what the peer may have sent and nobody taken, as credit counts it
 	held     int           // charged for what has come, and not given back as credit
@@ -40,6 +41,9 @@ type incoming struct {
 
 	again     [][]byte // items that were put back
 	heldAgain int      // what they would take up of the window
+	lent      int      // items that may be put back
+
+	sift func([]byte) bool // see Sift
 
 	// What StreamOptions are, and what becomes of them.
 	item     func([]byte, bool)
@@ -119,7 +123,8 @@ func (st *Stream) TakeIf(ctx context.Context, wanted func() bool) (item []byte, 
 // Release ends the use of what Take gave.
 func (st *Stream) Release() { st.in.turn.release() }
 
-// more waits for items and makes them the batch. Its caller has the turn.
+// more waits for items and makes them the batch. At the end it waits for those that
+// are lent. Its caller has the turn.
 func (st *Stream) more(ctx context.Context) error {
 	in := &st.in
 	in.mu.Lock()
@@ -129,7 +134,7 @@ func (st *Stream) more(ctx context.Context) error {
 		if len(in.again) > 0 && !in.dropped.Load() {
 			return nil
 		}
-		if in.err != nil {
+		if in.err != nil && (in.lent == 0 || in.dropped.Load()) {
 			in.ended = true
 			return in.err
 		}

@@ -15,6 +15,7 @@ type outgoing struct {
 
 	mu       sync.Mutex
 	credit   int    // bytes that may still be sent
+	granted  bool   // the peer has given more than it began with, or that was a window
 	err      error  // why nothing more may be sent
 	sent     uint64 // items
 	starving int    // senders that wait for credit
@@ -226,6 +227,20 @@ func (st *Stream) Ready(ctx context.Context) error {
 	return o.err
 }
 
+// Granted waits until the peer, which has opened the stream with less credit than a
+// window, has called Grant. Errors are those of Ready.
+func (st *Stream) Granted(ctx context.Context) error {
+	o := &st.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for !o.granted && o.err == nil {
+		if err := o.queue.await(ctx, &o.mu); err != nil {
+			return err
+		}
+	}
+	return o.err
+}
+
 // End says that no more items will be sent. It waits for a Send that goes on.
 // It is idempotent. The stream is not over even when both sides have said so:
 // Finish of either side says how it ends. (A routine that has sent its last item
@@ -262,6 +277,7 @@ func (st *Stream) credited(payload []byte) error {
 		return st.session.malformed("credit beyond the widest window")
 	}
 	o.credit += int(n)
+	o.granted = true
 	o.queue.callAll()
 	return nil
 }

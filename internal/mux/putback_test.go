@@ -222,3 +222,86 @@ func TestUnread(t *testing.T) {
 		}
 	})
 }
+
+// While items are borrowed nobody is told the end: those who receive wait until all
+// are settled, or get what comes back.
+func TestBorrow(t *testing.T) {
+	for name, end := range map[string]func(near *Stream){"end": (*Stream).End, "finish": func(s *Stream) { s.Finish(nil) }} {
+		synctest.Test(t, func(t *testing.T) {
+			a, b := pair(t, quiet())
+			near, far := opened(t, a, b)
+			last := far.Last()
+			sendText(t, near, "1", "2", "3")
+			var lent []string
+			for range 3 {
+				item, _, err := far.Borrow(t.Context(), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				lent = append(lent, string(item))
+				far.Release()
+			}
+			select {
+			case <-last:
+				t.Errorf("%s: more will come", name)
+			default:
+			}
+			end(near)
+			<-last
+			<-far.Last()
+			got := make(chan string, 2)
+			for range cap(got) {
+				go func() {
+					for {
+						item, err := far.Recv(context.Background())
+						if got <- string(item); err != nil {
+							return
+						}
+					}
+				}()
+			}
+			synctest.Wait()
+			if len(got) > 0 {
+				t.Errorf("%s: %q while items are lent", name, <-got)
+			}
+			canceled, cancel := context.WithCancel(t.Context())
+			cancel()
+			if _, err := far.Recv(canceled); err != context.Canceled {
+				t.Errorf("%s: %v", name, err)
+			}
+			if n := far.Settle(1); n != 2 || !far.PutBack([]byte(lent[1])) {
+				t.Errorf("%s: %d are lent", name, n)
+			}
+			synctest.Wait()
+			if s := <-got; s != "2" || len(got) > 0 {
+				t.Errorf("%s: %q came back", name, s)
+			}
+			if n := far.Settle(5); n != 0 {
+				t.Errorf("%s: %d are lent", name, n)
+			}
+			for range 2 {
+				if s := <-got; s != "" {
+					t.Errorf("%s: %q", name, s)
+				}
+			}
+			far.Finish(nil)
+		})
+	}
+	synctest.Test(t, func(t *testing.T) { // Shut and Finish here do not wait
+		for _, end := range []func(*Stream){func(s *Stream) { s.Shut(errShut) }, func(s *Stream) { s.Finish(nil) }} {
+			a, b := pair(t, quiet())
+			near, far := opened(t, a, b)
+			sendText(t, near, "1")
+			if _, _, err := far.Borrow(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			far.Release()
+			end(far)
+			<-far.Last()
+			if _, err := far.Recv(t.Context()); err == nil {
+				t.Error("it goes on")
+			}
+			far.Finish(nil)
+		}
+	})
+}

@@ -19,7 +19,7 @@ func (st *Stream) Shut(err error) {
 	}
 	o.queue.callAll()
 	o.mu.Unlock()
-	in.err = err
+	in.end(err)
 	in.dropped.Store(true)
 	in.fresh = batch{}
 	if in.parted {

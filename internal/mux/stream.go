@@ -81,7 +81,7 @@ func newStream(s *Session, id uint64, purpose []byte, credit int, o StreamOption
 		o.Credit = window
 	}
 	st := &Stream{session: s, id: id, purpose: purpose}
-	st.out.credit = credit
+	st.out.credit, st.out.granted = credit, credit >= window
 	in := &st.in
 	in.tag = binary.AppendUvarint(in.space[:0], id<<4|uint64(wire.Item))
 	in.item, in.over = o.Item, o.Over
@@ -265,7 +265,7 @@ func (st *Stream) cut(err error, drop bool) bool {
 	o.queue.callAll()
 	o.mu.Unlock()
 	if in.err == nil || drop {
-		in.err = err
+		in.end(err)
 	}
 	if drop {
 		in.dropped.Store(true)
@@ -324,7 +324,7 @@ func (st *Stream) ended() error {
 		return st.session.malformed("end inside an item or twice")
 	}
 	if in.err == nil {
-		in.err = io.EOF
+		in.end(io.EOF)
 		in.wake()
 		st.tell()
 	}

@@ -180,7 +180,7 @@ func (o *instance) perform(ctx context.Context, j *job) (reply wire.Reply, err e
 // answer sends the reply to a job.
 func (o *instance) answer(j *job, reply wire.Reply, err error) {
 	if limit := o.Limit(); err == nil && limit > 0 && int64(len(reply.Payload)) > limit {
-		err = &peer.TooLargeError{What: "output of " + o.name, Size: int64(len(reply.Payload)), Limit: limit}
+		err = &peer.TooLargeError{What: "output of " + o.method(j), Size: int64(len(reply.Payload)), Limit: limit}
 	}
 	if err != nil {
 		reply.Status = reply.Status&wire.StatusLogged | wire.StatusFailed
@@ -190,6 +190,14 @@ func (o *instance) answer(j *job, reply wire.Reply, err error) {
 	o.settle(j) // the handle may send another request once it has the reply
 	var head [64]byte
 	_ = j.from.stream.SendNow(o.Base, reply.AppendHead(head[:0]), reply.Payload) // it fails with the stream: nobody waits
+}
+
+// method is the name of what a job runs.
+func (o *instance) method(j *job) string {
+	if j.Op == wire.OpCall {
+		return o.Functions[j.Info.Function].Name
+	}
+	return j.Member + " of an object of " + o.name
 }
 
 // close calls the object's Close, if it has one, once nothing of it runs.

@@ -118,6 +118,15 @@ const (
 	HolderItem   byte = iota // the rest is an item for the far side
 	HolderStop               // it wants no more items; nothing follows
 	HolderReturn             // the rest is an item that it was given and has not read
+	HolderClose              // it sends no more items; nothing follows
+	HolderUsed               // a number: so many items that it was given are read or returned
+)
+
+// What an item of a channel's owner to its holder is, after the welcome: its first
+// byte.
+const (
+	OwnerItem byte = iota // the rest is an item from the far side
+	OwnerEnd              // the far side sends no more items; the rest is an Ending if it has ended, else nothing
 )
 
 // Operations on an object.
