@@ -27,7 +27,7 @@ import (
 // variables, since a worker knows only those.
 func Main() {
 	launch.RememberImage()
-	mainFile = fileOfMain()
+	mainFile = ship.FileOfMain()
 	inherited, isWorker, err := launch.Inherit()
 	registry.Seal()
 	if nonce := os.Getenv(ship.AgentVariable); nonce != "" && !isWorker {

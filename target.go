@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -243,18 +242,6 @@ func (n *nest) close() {
 // mainFile is the source file of the program's main, by which its source is found;
 // of a test it is a generated one. It may be empty.
 var mainFile string
-
-// fileOfMain returns the source file of main.main, which is among our callers.
-func fileOfMain() string {
-	callers := make([]uintptr, 64)
-	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers)])
-	for {
-		frame, more := frames.Next()
-		if frame.Function == "main.main" || !more {
-			return frame.File
-		}
-	}
-}
 
 // own finds the images of this program when nobody gives any.
 var own = sync.OnceValue(func() *ship.Source { return ship.Own(launch.Executable(), mainFile, nil) })

@@ -72,10 +72,6 @@ func (r *Running) Place() wire.Place {
 	return wire.Place{Chunk: r.chunk.id, Index: r.index}
 }
 
-// Streamed tells whether it is a routine or a method, whose context ends when it
-// returns, and says how. A call shares its context with others.
-func (r *Running) Streamed() bool { return r.stream != nil }
-
 // Conn is the link that the call came from.
 func (r *Running) Conn() *Conn {
 	if r.chunk == nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -77,12 +78,12 @@ type attr struct {
 }
 
 func attrOf(fi fs.FileInfo) attr {
-	return attr{perm: fi.Mode().Perm(), time: fi.ModTime(), size: fi.Size()}
+	return attr{perm: fi.Mode().Perm(), time: settable(fi.ModTime()), size: fi.Size()}
 }
 
 // same tells whether what is there has these attributes; the size does not count.
 func (a attr) same(fi fs.FileInfo) bool {
-	return fi.Mode().Perm() == a.perm && fi.ModTime().Equal(a.time)
+	return fi.Mode().Perm() == a.perm && settable(fi.ModTime()).Equal(a.time)
 }
 
 func (s *stream) putEntry(e *entry, sums bool) {
@@ -315,4 +316,21 @@ func join(dir, name string) string {
 		return name
 	}
 	return dir + "/" + name
+}
+
+// Times that can be set are those that an int64 of nanoseconds has.
+var (
+	firstTime = time.Unix(0, math.MinInt64)
+	lastTime  = time.Unix(0, math.MaxInt64)
+)
+
+// settable returns a time, or the nearest that a file can be given.
+func settable(t time.Time) time.Time {
+	switch {
+	case t.Before(firstTime):
+		return firstTime
+	case t.After(lastTime):
+		return lastTime
+	}
+	return t
 }

@@ -37,8 +37,21 @@ func connect(ctx context.Context, via Via, a *Address, c *Config) (*connection, 
 	return connectNode(ctx, via, a, c)
 }
 
-// connectShell makes one over a command that gives a shell.
+// connectShell makes one over a command that gives a shell. A program that does not
+// start from the host's cache may be damaged there, and is brought once more.
 func connectShell(ctx context.Context, via Via, a *Address, c *Config) (*connection, error) {
+	n, err := tryShell(ctx, via, a, c, ship.Bootstrap)
+	var failed *ship.Error
+	if errors.As(err, &failed) && failed.Cached && ctx.Err() == nil {
+		return tryShell(ctx, via, a, c, ship.Renew)
+	}
+	return n, err
+}
+
+// bootstrap is ship.Bootstrap or ship.Renew.
+type bootstrap func(context.Context, io.ReadWriter, func(context.Context, string) (*ship.Image, error)) (*ship.Arrival, error)
+
+func tryShell(ctx context.Context, via Via, a *Address, c *Config, bring bootstrap) (*connection, error) {
 	said := &held{pass: c.Output}
 	w, err := via.Command(ctx, launch.Order{Argv: a.command(c.keepalive()), Output: said.line})
 	if err != nil {
@@ -46,7 +59,7 @@ func connectShell(ctx context.Context, via Via, a *Address, c *Config) (*connect
 	}
 	watched := watch(w.Link(), c.Patience)
 	defer context.AfterFunc(ctx, func() { watched.cut(context.Cause(ctx)) })()
-	arrival, err := ship.Bootstrap(ctx, watched, func(ctx context.Context, system string) (*ship.Image, error) {
+	arrival, err := bring(ctx, watched, func(ctx context.Context, system string) (*ship.Image, error) {
 		watched.pause() // building takes as long as it takes
 		defer watched.resume()
 		image, err := c.Image(ctx, system)

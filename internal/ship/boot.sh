@@ -174,6 +174,7 @@ afar_upload() {
     afar_say error $afar_e
     exit 1
   fi
+  [ ! -d "$afar_d/$afar_h" ] || afar_remove "$afar_d/$afar_h"
   chmod 700 "$afar_t" && mv -f "$afar_t" "$afar_d/$afar_h" || [ -s "$afar_d/$afar_h" ]
 }
 afar_place() {
@@ -183,7 +184,7 @@ afar_place() {
   1) return 1 ;;
   2) return 2 ;;
   esac
-  afar_have && afar_start have
+  [ -z "$afar_fresh" ] && afar_have && afar_start have
   afar_upload && afar_start new
 }
 
@@ -200,8 +201,9 @@ afar_start() {
 }
 afar_find() {
   for afar_i in 1 2; do
+    [ -z "$afar_fresh" ] || break
     # An image that has run from there and was verified then needs no more than that to run again.
-    afar_where $afar_i && [ -s "$afar_d/$afar_h.ran" ] && [ -x "$afar_d/$afar_h" ] && [ -O "$afar_d" ] 2>/dev/null && afar_start have
+    afar_where $afar_i && [ -s "$afar_d/$afar_h.ran" ] && [ -f "$afar_d/$afar_h" ] && [ -x "$afar_d/$afar_h" ] && [ -O "$afar_d" ] 2>/dev/null && afar_start have
     afar_where $afar_i && afar_have && afar_usable && afar_start have
   done
   for afar_i in 1 2 3 4 5; do
@@ -222,7 +224,13 @@ afar_find() {
 }
 
 afar_say hello $(uname -sm)
-while read -r afar_w afar_h afar_z afar_r afar_stale && [ "$afar_w" = image ]; do
+# "fresh" is an image that is not to be taken from the cache: what is there by its name does not run.
+while read -r afar_w afar_h afar_z afar_r afar_stale; do
+  case $afar_w in
+  image) afar_fresh= ;;
+  fresh) afar_fresh=1 ;;
+  *) break ;;
+  esac
   afar_find
 done
 afar_undo

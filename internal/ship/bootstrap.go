@@ -54,6 +54,14 @@ func Bootstrap(ctx context.Context, link io.ReadWriter, choose func(ctx context.
 	return newSession(link, choose).bootstrap(ctx)
 }
 
+// Renew is Bootstrap, but does not take the image from the cache: for when that has failed with an [Error] that is
+// Cached.
+func Renew(ctx context.Context, link io.ReadWriter, choose func(ctx context.Context, system string) (*Image, error)) (*Arrival, error) {
+	s := newSession(link, choose)
+	s.fresh = true
+	return s.bootstrap(ctx)
+}
+
 // bootstrap watches over run, which reads and writes without regard to time.
 func (s *session) bootstrap(ctx context.Context) (*Arrival, error) {
 	type outcome struct {

@@ -262,3 +262,42 @@ func TestContext(t *testing.T) {
 		})
 	}
 }
+
+// What is in the cache by the image's name and does not start is an error that says so, and Renew replaces it.
+func TestRenew(t *testing.T) {
+	damages := map[string]func(path string) error{
+		"another program": func(path string) error { return os.WriteFile(path, []byte("#!/bin/sh\nexit 3\n"), 0o700) },
+		"no program":      func(path string) error { return os.WriteFile(path, make([]byte, 100), 0o700) },
+		"empty":           func(path string) error { return os.Truncate(path, 0) },
+		"a directory":     func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) },
+	}
+	inShells(t, func(t *testing.T, shell []string) {
+		image := program(t, 0)
+		for name, damage := range damages {
+			base := t.TempDir()
+			_, dir := bootstrap(t, start(t, shell, home(base)), image)
+			path := filepath.Join(dir, image.Hash())
+			if err := errors.Join(os.WriteFile(path+ranSuffix, []byte("it has run"), 0o600), damage(path)); err != nil {
+				t.Fatal(err)
+			}
+			f := start(t, shell, home(base))
+			a, err := Bootstrap(within(t), f, give(image))
+			if err != nil {
+				if e, ok := errors.AsType[*Error](err); !ok || !e.Cached {
+					t.Fatalf("%s: it failed otherwise: %v", name, err)
+				}
+				f = start(t, shell, home(base))
+				if a, err = Renew(within(t), f, give(image)); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+			}
+			serves(t, f, a)
+			if a.Cached {
+				t.Errorf("%s: it was taken from the cache", name)
+			}
+			if there, err := File(path, ""); err != nil || there.Hash() != image.Hash() {
+				t.Errorf("%s: there is another image now: %v", name, err)
+			}
+		}
+	})
+}

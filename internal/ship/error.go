@@ -25,6 +25,7 @@ type Error struct {
 	Stage  Stage
 	System string // of the far side, as "linux/amd64"; "" if it is not known
 	Output string // the last lines that the far side or a tool printed, for people to read; may be ""
+	Cached bool   // what did not start was not brought now, but taken from the far side's cache: see Renew
 	Err    error  // the reason; may be nil
 }
 

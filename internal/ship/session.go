@@ -58,6 +58,7 @@ type session struct {
 	in     *bufio.Reader
 	nonce  string
 	limits limits
+	fresh  bool // nothing is taken from the cache
 
 	log     transcript
 	started chan struct{} // closed when the program is executed
@@ -142,7 +143,11 @@ func noShell(err error) error {
 
 // install answers the script's questions until it executes the image.
 func (s *session) install(ctx context.Context, image *Image, packed int64) (cached bool, err error) {
-	request := fmt.Sprintf("image %s %d %d ", image.Hash(), packed, image.Size())
+	word := "image"
+	if s.fresh {
+		word = "fresh"
+	}
+	request := fmt.Sprintf("%s %s %d %d ", word, image.Hash(), packed, image.Size())
 	s.sendText(request + "-\n")
 	for {
 		words, err := s.answer()
@@ -151,7 +156,7 @@ func (s *session) install(ctx context.Context, image *Image, packed int64) (cach
 		}
 		switch strings.Join(words[:min(2, len(words))], " ") {
 		case "start have", "start new":
-			s.log.reach(StageStart)
+			s.log.start(words[1] == "have")
 			close(s.started)
 			return words[1] == "have", nil
 		case "need gzip":

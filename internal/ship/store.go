@@ -61,6 +61,11 @@ func (s *Store) Known(hash, identity string) bool {
 
 // Know says that the image was found to be what its name says. It is only a hint: failing to give it is no error.
 func (s *Store) Know(hash, identity string) {
+	// A host that loses its power must not have the word of an image that is not on its disk.
+	if image, err := os.Open(s.path(hash)); err == nil {
+		_ = image.Sync()
+		_ = image.Close()
+	}
 	if part, err := s.dir.part(); err == nil && isHash(hash) {
 		if _, err := part.WriteString(identity); err == nil {
 			_ = commit(part, s.path(hash)+ranSuffix)

@@ -21,6 +21,7 @@ var errNoise = errors.New("it prints more than 1 MiB that is not an answer")
 type transcript struct {
 	mu     sync.Mutex
 	stage  Stage
+	cached bool // the image that is started was there
 	system string
 	tail   []byte // the end of the noise
 	noise  int    // all bytes of it
@@ -31,6 +32,13 @@ func (t *transcript) reach(stage Stage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.stage = stage
+}
+
+// start notes that the image is executed.
+func (t *transcript) start(cached bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stage, t.cached = StageStart, cached
 }
 
 func (t *transcript) learn(system string) {
@@ -65,7 +73,7 @@ func (t *transcript) heard(text string) bool {
 func (t *transcript) fail(err error) *Error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return &Error{Stage: t.stage, System: t.system, Output: lastLines(string(t.tail)), Err: err}
+	return &Error{Stage: t.stage, System: t.system, Output: lastLines(string(t.tail)), Cached: t.cached, Err: err}
 }
 
 // lastLines returns the end of what was printed, as text.
