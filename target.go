@@ -108,7 +108,11 @@ func (p *Pool) program(ctx context.Context, system string) (*ship.Image, error) 
 		p.log.Info("afar: building this program to be brought to a host", "system", system)
 	})
 	defer slow.Stop()
-	return programs(p.config.Images).For(ctx, system)
+	source := own()
+	if len(p.config.Images) > 0 {
+		source = ship.Own(launch.Executable(), mainFile, p.config.Images)
+	}
+	return source.For(ctx, system)
 }
 
 // place says where the workers of a target are started: here, or on a host.
@@ -245,14 +249,6 @@ var mainFile string
 
 // own finds the images of this program when nobody gives any.
 var own = sync.OnceValue(func() *ship.Source { return ship.Own(launch.Executable(), mainFile, nil) })
-
-// programs finds images of this program.
-func programs(prebuilt map[string]string) *ship.Source {
-	if len(prebuilt) == 0 {
-		return own()
-	}
-	return ship.Own(launch.Executable(), mainFile, prebuilt)
-}
 
 // outOfReach is how long a host that is out of reach is tried again before its
 // gateways give up.

@@ -19,6 +19,7 @@ type identity struct {
 	name  string // of its key, or user
 	from  string
 	grant trust.Grant
+	check func() error // why it may start nothing more; nil: it always may
 }
 
 // caller is one that has connections now.
@@ -108,7 +109,7 @@ func (c *caller) directory(dir string, absolute bool) (string, error) {
 		return c.work(), nil
 	case filepath.IsAbs(dir):
 		if !absolute {
-			return "", fmt.Errorf("this node lets callers have directories below their own only, not %s", dir)
+			return "", fmt.Errorf("this node lets callers have directories below their own only, not %s, unless it runs with --absolute-dirs", dir)
 		}
 		return dir, nil
 	}

@@ -33,8 +33,9 @@ type Config struct {
 	// kept; 0 is 1 GiB, and 8 GiB. When there are more, those go that were not used
 	// for long; while all were used within the last hour, new ones are refused.
 	MaxImage, MaxImages int64
-	// MaxHandshakes is how many callers may be on their way in at a time, an eighth
-	// of it from one address; others are turned away at once. 0 is 128.
+	// MaxHandshakes is how many callers may be on their way in at a time, half of it
+	// from one address, and two from one where many have failed. Others wait, for as
+	// long as HandshakeTimeout; when too many do, they are turned away. 0 is 128.
 	MaxHandshakes int
 	// HandshakeTimeout is how long a caller may take to prove its key; 0 is 10 s.
 	HandshakeTimeout time.Duration

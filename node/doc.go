@@ -14,10 +14,19 @@
 // them, cpu= for all together. On Linux, where the node may use control groups
 // (version 2), a caller's processes have groups of their own: limits count for
 // whatever a worker starts in turn, and nothing that it has started survives it.
-// Elsewhere memory is limited roughly, by RLIMIT_DATA of each process, processors
-// only for programs that heed GOMAXPROCS, and a process may survive that has left
-// its process group on purpose. The node's log, and `afar ping`, say what is
-// enforced.
+//
+// Where Linux has no control groups for the node, memory= becomes an RLIMIT_AS of
+// each process, with the address space added that a Go program takes at its start:
+// a Go program ends, out of memory, within 256 MiB beyond its limit; one that is not
+// Go some 1.4 GiB beyond it; what a process starts has the same limit for itself;
+// and one that takes much address space without using it, by mapping large files or
+// with the race detector, is refused it. Root can lift the limit.
+// On other systems memory= is not enforced. Everywhere GOMEMLIMIT tells Go programs
+// of it, which then collect more garbage.
+// cpu= then counts only for programs that heed GOMAXPROCS, and a process may survive
+// that has left its process group on purpose.
+//
+// The node's log, and `afar ping`, say what is enforced.
 //
 // Callers run programs of their own, with the rights of the node's user, in a
 // directory of their own; its other files are protected from them by nothing but

@@ -37,8 +37,11 @@ func size(n int64) string {
 
 // How limits are kept.
 const (
-	byGroup    = "by control group"
-	byRlimit   = "roughly, by RLIMIT_DATA"
-	byGoodwill = "not enforced, but for GOMAXPROCS"
-	byNothing  = "not enforced"
+	byGroup = "by control group"
+	// A Go program takes address space for its heap before it uses it, and is
+	// refused that; other programs have all of what a Go program has at its start
+	// in addition, and so has everything that they start.
+	byRlimit   = "roughly, by RLIMIT_AS: a Go process ends within 256 MiB beyond it, another later"
+	byGoal     = "not enforced here, only GOMEMLIMIT"
+	byGoodwill = "not enforced here, only GOMAXPROCS"
 )

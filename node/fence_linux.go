@@ -28,9 +28,15 @@ func openFences(dir string, groups bool, log *slog.Logger) *fences {
 	}
 	var err error
 	if f.groups, err = openGroups(dir); err != nil {
-		log.Warn("no control groups: memory is limited roughly, processors are not", "why", err)
-	} else if !f.groups.memory || !f.groups.cpu {
-		log.Warn("control groups do not limit everything here", "memory", f.groups.memory, "cpu", f.groups.cpu)
+		log.Warn("no control groups", "why", err, "memory", byRlimit, "cpu", byGoodwill,
+			"and", "a process may survive its caller that has left its process group on purpose")
+		return f
+	}
+	if f.groups.memory != nil {
+		log.Warn("control groups do not limit memory here", "why", f.groups.memory, "memory", byRlimit)
+	}
+	if f.groups.cpu != nil {
+		log.Warn("control groups do not limit processors here", "why", f.groups.cpu, "cpu", byGoodwill)
 	}
 	return f
 }
@@ -60,10 +66,10 @@ func (f *fences) around(name string, grant trust.Grant) *fence {
 		if x.group, err = f.groups.make(name); err != nil {
 			f.log.Error("no control group", "caller", name, "why", err)
 		} else {
-			if f.groups.memory && x.group.enable("memory") == nil {
+			if f.groups.memory == nil && x.group.enable("memory") == nil {
 				x.rough, memory = false, byGroup
 			}
-			if f.groups.cpu && (grant.CPU == 0 || x.group.setCPU(grant.CPU) == nil) {
+			if f.groups.cpu == nil && (grant.CPU == 0 || x.group.setCPU(grant.CPU) == nil) {
 				cpu = byGroup
 			}
 		}
@@ -83,18 +89,28 @@ func (x *fence) close() error {
 type cell struct {
 	group  *group
 	dir    *os.File // of the group
-	data   uint64   // of RLIMIT_DATA; 0: none
+	space  uint64   // of RLIMIT_AS; 0: none
 	memory int64    // what that stands for
 }
 
-// arena is the step by which a Go program takes memory. It has one from its start
-// on, and a part of another for what is not its heap.
-const arena = 64 << 20
+const (
+	// arena is the step by which a Go program takes memory.
+	arena = 64 << 20
+	// before is the address space of a Go program at its start, most of it kept free
+	// for tables: up to 1.2 GiB with its first arena, and one more for what is not heap.
+	//
+	// RLIMIT_DATA would need no such guess, but does not hold a Go program: the kernel
+	// does not count what is mapped over an address range that is taken already, as
+	// the runtime maps its heap. So any heap passes, and what is refused after that is
+	// something small, without which the runtime crashes.
+	before = 20*arena + arena
+)
 
 func (x *fence) cell() (*cell, error) {
 	c := &cell{memory: x.grant.Memory}
 	if memory := uint64(x.grant.Memory); x.rough && memory > 0 {
-		c.data = (memory+arena-1)/arena*arena + arena
+		c.space = min(memory, math.MaxInt64-before-arena)
+		c.space = (c.space+arena-1)/arena*arena + before
 	}
 	if x.group == nil {
 		return c, nil
@@ -124,16 +140,25 @@ func (c *cell) adjust(cmd *exec.Cmd) {
 }
 
 // hold limits a process that was born: there is no way to do so before. It has had
-// no time for more than its runtime's own needs.
-func (c *cell) hold(pid int) {
+// no time for more than its runtime's own needs. The error says that there is no limit.
+func (c *cell) hold(pid int) error {
 	if c.dir != nil {
 		_ = c.dir.Close()
 		c.dir = nil
 	}
-	if c.data > 0 {
-		limit := unix.Rlimit{Cur: min(c.data, math.MaxInt64), Max: min(c.data, math.MaxInt64)}
-		_ = unix.Prlimit(pid, unix.RLIMIT_DATA, &limit, nil) // it fails if it has ended
+	if c.space == 0 {
+		return nil
 	}
+	var old unix.Rlimit // the node itself may have one, which only root could raise
+	err := unix.Prlimit(pid, unix.RLIMIT_AS, nil, &old)
+	if err == nil {
+		limit := min(c.space, old.Max)
+		err = unix.Prlimit(pid, unix.RLIMIT_AS, &unix.Rlimit{Cur: limit, Max: limit}, nil)
+	}
+	if err != nil && err != unix.ESRCH { // it has ended
+		return fmt.Errorf("RLIMIT_AS: %w", err)
+	}
+	return nil
 }
 
 // end ends whatever is left of a process. exit, unless it is nil, then says what the
@@ -142,7 +167,7 @@ func (c *cell) end(exit *launch.Exit) {
 	if c.dir != nil {
 		_ = c.dir.Close()
 	}
-	if exit != nil && exit.Code != 0 && c.data > 0 {
+	if exit != nil && exit.Code != 0 && c.space > 0 {
 		// A program that is refused memory may say anything at its end.
 		exit.Stderr += fmt.Sprintf("\n(its memory was limited to %s)", size(c.memory))
 	}

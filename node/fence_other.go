@@ -21,7 +21,7 @@ func (*fences) close() error { return nil }
 type fence struct{ report []string }
 
 func (*fences) around(_ string, grant trust.Grant) *fence {
-	return &fence{report: describe(grant, byNothing, byGoodwill)}
+	return &fence{report: describe(grant, byGoal, byGoodwill)}
 }
 
 func (*fence) close() error         { return nil }
@@ -31,5 +31,5 @@ func (*fence) cell() (*cell, error) { return &cell{}, nil }
 type cell struct{}
 
 func (*cell) adjust(*exec.Cmd) {}
-func (*cell) hold(int)         {}
+func (*cell) hold(int) error   { return nil }
 func (*cell) end(*launch.Exit) {}

@@ -1,36 +1,90 @@
 package node
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
 
-// gate bounds how many callers are on their way in.
+// gate bounds how many callers are on their way in. Others wait for them.
 type gate struct {
-	most int // in all; an eighth of it from one address
+	most int // in all; half of it from one address, and two from one where many have failed
 
-	mu  sync.Mutex
-	all int
-	of  map[netip.Prefix]int
+	mu      sync.Mutex
+	all     int
+	of      map[netip.Prefix]int
+	waiting []*visitor // in the order in which they came
 }
 
-// enter lets a caller in, or not; leave must follow if it does.
-func (g *gate) enter(from net.Addr) bool {
-	network := networkOf(from)
+// visitor is one who waits at the gate.
+type visitor struct {
+	network netip.Prefix
+	share   int           // of the gate, for its address
+	in      chan struct{} // closed when it is let in
+}
+
+// penalty is how many may be on their way in at a time from an address where too many
+// have failed: those who are known get in from there too, if not as fast.
+const penalty = 2
+
+// At most so many times as many wait as may be on their way in, and from one address
+// half of that.
+const maxWaiting = 2
+
+// enter waits to be let in, for as long as ctx lasts; leave must follow if it is. It
+// is not when too many wait already.
+func (g *gate) enter(ctx context.Context, from net.Addr, punished bool) bool {
+	v := &visitor{network: networkOf(from), share: max(1, g.most/2), in: make(chan struct{})}
+	if punished {
+		v.share = min(v.share, penalty)
+	}
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.all >= g.most || g.of[network] >= max(1, g.most/8) {
+	if g.room(v) {
+		g.admit(v)
+		g.mu.Unlock()
+		return true
+	}
+	own := 0
+	for _, other := range g.waiting {
+		if other.network == v.network {
+			own++
+		}
+	}
+	if len(g.waiting) >= maxWaiting*g.most || own >= maxWaiting*g.most/2 {
+		g.mu.Unlock()
 		return false
 	}
+	g.waiting = append(g.waiting, v)
+	g.mu.Unlock()
+	select {
+	case <-v.in:
+		return true
+	case <-ctx.Done():
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if i := slices.Index(g.waiting, v); i >= 0 {
+		g.waiting = slices.Delete(g.waiting, i, i+1)
+		return false
+	}
+	return true // it was let in meanwhile
+}
+
+// room tells whether there is room for a visitor; g.mu is held.
+func (g *gate) room(v *visitor) bool { return g.all < g.most && g.of[v.network] < v.share }
+
+// admit lets a visitor in; g.mu is held.
+func (g *gate) admit(v *visitor) {
 	if g.of == nil {
 		g.of = map[netip.Prefix]int{}
 	}
 	g.all++
-	g.of[network]++
-	return true
+	g.of[v.network]++
+	close(v.in)
 }
 
 func (g *gate) leave(from net.Addr) {
@@ -40,6 +94,13 @@ func (g *gate) leave(from net.Addr) {
 	g.all--
 	if g.of[network]--; g.of[network] == 0 {
 		delete(g.of, network)
+	}
+	for i, v := range g.waiting {
+		if g.room(v) {
+			g.waiting = slices.Delete(g.waiting, i, i+1)
+			g.admit(v)
+			return
+		}
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 // groups is the control group (version 2) in which callers have theirs.
 type groups struct {
 	group
-	memory, cpu bool // these can be limited
+	memory, cpu error // why these cannot be limited, or nil
 }
 
 // openGroups makes the group of the node that has a directory, below that in which
@@ -43,9 +43,27 @@ func openGroups(dir string) (*groups, error) {
 	if above.enable(wanted...) == unix.EBUSY {
 		settle(above, wanted)
 	}
-	g.memory = g.enable("memory") == nil
-	g.cpu = g.enable("cpu") == nil
+	g.memory = g.controls("memory", own)
+	g.cpu = g.controls("cpu", own)
 	return g, nil
+}
+
+// controls has the groups in it limited by a controller, or says why they cannot be:
+// above is where it would have come from.
+func (g *groups) controls(controller, above string) error {
+	err := g.enable(controller)
+	if err == nil {
+		return nil
+	}
+	there, readErr := os.ReadFile(filepath.Join(above, "cgroup.controllers"))
+	switch {
+	case readErr != nil:
+		return readErr
+	case !slices.Contains(strings.Fields(string(there)), controller):
+		return fmt.Errorf("the controller %q is not in %s: it is not delegated to the node, or version 1 has it", controller,
+			filepath.Join(above, "cgroup.controllers"))
+	}
+	return fmt.Errorf("%s did not pass the controller %q on, as it does if the node is not alone in it: %w", above, controller, err)
 }
 
 // settle moves the node out of the way: a group that gives controllers to others

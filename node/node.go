@@ -167,21 +167,26 @@ func (n *Node) accept(l net.Listener) error {
 	}
 }
 
-// admit takes a connection, in a goroutine, unless too many are on their way in.
+// admit takes a connection, in a goroutine.
 func (n *Node) admit(conn net.Conn) {
-	from := conn.RemoteAddr()
-	switch {
-	case conn.LocalAddr().Network() == "unix":
+	if conn.LocalAddr().Network() == "unix" {
 		n.coming.Go(func() { n.welcomeLocal(conn) })
-	case !n.limiter.Allow(from):
-		n.refusals.add(from, "too many attempts have failed")
-		_ = conn.Close()
-	case !n.gate.enter(from):
+	} else {
+		n.coming.Go(func() { n.queue(conn) })
+	}
+}
+
+// queue has a connection wait until it may prove who it is.
+func (n *Node) queue(conn net.Conn) {
+	from := conn.RemoteAddr()
+	ctx, cancel := context.WithTimeout(n.arriving, n.config.HandshakeTimeout)
+	defer cancel()
+	if !n.gate.enter(ctx, from, !n.limiter.Allow(from)) {
 		n.refusals.add(from, "too many are on their way in")
 		_ = conn.Close()
-	default:
-		n.coming.Go(func() { n.welcome(conn) })
+		return
 	}
+	n.welcome(conn)
 }
 
 // welcome lets a caller in that proves an authorised key.
@@ -189,13 +194,15 @@ func (n *Node) welcome(conn net.Conn) {
 	from := conn.RemoteAddr()
 	link, peer, err := trust.Server(n.arriving, conn, &trust.ServerConfig{
 		Key: n.config.Key, Authorized: n.authorized, Timeout: n.config.HandshakeTimeout})
-	n.gate.leave(from)
 	if err != nil {
 		n.limiter.Failed(from)
 		n.refuse(from, err)
+		n.gate.leave(from) // last, so that nothing of strangers is beyond the gate's bound
 		return
 	}
-	n.serve(trust.NewLink(link), identity{name: peer.Key.Fingerprint(), from: from.String(), grant: peer.Grant})
+	n.gate.leave(from)
+	n.serve(trust.NewLink(link), identity{name: peer.Key.Fingerprint(), from: from.String(), grant: peer.Grant,
+		check: func() error { _, err := n.authorized.Lookup(peer.Key, from, time.Now()); return err }})
 }
 
 // refuse logs why a caller was not let in: of one whose key is proven, always.

@@ -216,12 +216,12 @@ func TestMemoryLimit(t *testing.T) {
 	pool := s.open("?workers=1")
 	_, err := eat.On(pool)(within(t), 16)
 	must(t, err)
-	_, err = eat.On(afar.With(pool, afar.Policy{MaxAttempts: 1}))(within(t), 1024)
+	_, err = eat.On(afar.With(pool, afar.Policy{MaxAttempts: 1}))(within(t), 400)
 	if !errors.Is(err, afar.ErrWorkerLost) {
-		t.Fatalf("a worker that takes 1 GiB ended with %v", err)
+		t.Fatalf("a worker that takes 400 MiB ended with %v", err)
 	}
 	contains(t, err.Error(), "its memory was limited to 128 MiB")
-	s.log.wait(t, 1, "caller in", "128 MiB of memory for each worker: roughly, by RLIMIT_DATA")
+	s.log.wait(t, 1, "caller in", "128 MiB of memory for each worker: roughly, by RLIMIT_AS")
 }
 
 // Relative directories are below the caller's own, and there is no way out.
@@ -239,7 +239,7 @@ func TestDirectories(t *testing.T) {
 	for _, dir := range []string{"..", "../../x", "a/../../x", "a/b/way", "a/b/way/x"} {
 		contains(t, s.refused("?workers=1&dir="+dir), "directory")
 	}
-	contains(t, s.refused("?workers=1&dir=/tmp"), "below their own")
+	contains(t, s.refused("?workers=1&dir=/tmp"), "below their own", "--absolute-dirs")
 }
 
 func TestAbsoluteDirectory(t *testing.T) {

@@ -85,9 +85,9 @@ func (s *session) take() error {
 	case n.draining:
 		return errDraining
 	case grant.Workers > 0 && s.caller.running >= grant.Workers:
-		return fmt.Errorf("%d workers are the most that this caller may have at a time", grant.Workers)
+		return fmt.Errorf("%d workers are the most that this caller may have at a time: workers= in the node's authorized_keys", grant.Workers)
 	case n.config.MaxWorkers > 0 && n.running >= n.config.MaxWorkers:
-		return fmt.Errorf("%d workers are the most that this node has at a time", n.config.MaxWorkers)
+		return fmt.Errorf("%d workers are the most that this node has at a time: its --workers", n.config.MaxWorkers)
 	}
 	n.running++
 	s.caller.running++
@@ -117,6 +117,12 @@ func (s *session) prepare(l *wire.Launch) (p *prepared, err error) {
 	if l.Nice < 0 {
 		return nil, fmt.Errorf("nice is %d: a node gives nobody a priority above its own", l.Nice)
 	}
+	if s.who.check != nil {
+		// What runs goes on, but nothing more is started for a caller that is no longer let in.
+		if err := s.who.check(); err != nil {
+			return nil, fmt.Errorf("this caller may start nothing more: %s", strings.TrimPrefix(err.Error(), "trust: "))
+		}
+	}
 	if err := s.take(); err != nil {
 		return nil, err
 	}
@@ -141,15 +147,14 @@ func (s *session) start(l *wire.Launch, output func([]byte)) (*launch.Worker, er
 	}
 	w, err := launch.Local(launch.Spec{ID: l.ID, Dir: p.dir, Env: l.Env, Path: p.path, Image: l.Image, Nice: l.Nice,
 		Output: output, Adjust: p.adjust})
-	if err == nil {
-		p.cell.hold(w.PID())
-	} else {
+	if err != nil {
 		p.cell.end(nil)
 		s.release()
 		s.log.Error("worker not started", "worker", l.ID, "image", l.Image, "why", err)
 		return nil, err
 	}
 	log := s.log.With("worker", l.ID, "pid", w.PID())
+	p.hold(w.PID(), log)
 	log.Info("worker started", "image", l.Image)
 	// The caller hears of the end when everything is undone: it may start another at once.
 	shown, ended := launch.NewWorker(w.Link(), w.PID(), elsewhere{w})
@@ -184,8 +189,8 @@ func (s *session) run(l *wire.Launch) (*agent.Program, error) {
 		s.log.Error("program not started", "image", l.Image, "why", err)
 		return nil, err
 	}
-	p.cell.hold(program.PID)
 	log := s.log.With("pid", program.PID)
+	p.hold(program.PID, log)
 	log.Info("program started", "image", l.Image)
 	wait := program.Wait
 	program.Wait = func() wire.Exit {
@@ -210,6 +215,13 @@ func (p *prepared) adjust(cmd *exec.Cmd) {
 	}
 	cmd.Env = slices.Concat(p.env, cmd.Env[told:])
 	p.cell.adjust(cmd)
+}
+
+// hold limits a process that was born.
+func (p *prepared) hold(pid int, log *slog.Logger) {
+	if err := p.cell.hold(pid); err != nil {
+		log.Error("memory is not limited", "why", err)
+	}
 }
 
 // inheritedVariables are those that processes have from the node; so do those that

@@ -117,8 +117,9 @@ func (g *Grant) check(h host, now time.Time) error {
 }
 
 // Append adds a line for a grant, and makes the file if there is none. A key
-// that is in the file already is an error that names the line: two grants for
-// one key are for people to write, who see their order.
+// that is in the file already is an ErrAuthorized or ErrRevoked that names the
+// line, which Replace replaces: two grants for one key are for people to write,
+// who see their order.
 func (a *AuthorizedKeys) Append(grant Grant) error {
 	line, err := grant.line()
 	if err != nil {
@@ -132,9 +133,31 @@ func (a *AuthorizedKeys) Append(grant Grant) error {
 			if g.Revoked {
 				return nil, a.refusal(&g, ErrRevoked)
 			}
-			return nil, fmt.Errorf("%s is there already, in line %d", g.Key.Fingerprint(), g.Line)
+			return nil, a.refusal(&g, ErrAuthorized)
 		}
 		return appendLine(old, line), nil
+	})
+}
+
+// Replace puts a line for a grant in the place of the key's first one, and takes
+// its others out, revoked ones too: afterwards the key may do what the grant says,
+// and nothing else. A key that is not in the file is appended.
+func (a *AuthorizedKeys) Replace(grant Grant) error {
+	line, err := grant.line()
+	if err != nil {
+		return fmt.Errorf("trust: the grant cannot be written: %w", err)
+	}
+	return a.change(func(old []byte, grants []Grant) ([]byte, error) {
+		first := slices.IndexFunc(grants, func(g Grant) bool { return g.Key == grant.Key })
+		if first < 0 {
+			return appendLine(old, line), nil
+		}
+		return replaceLines(old, grants, grant.Key, func(_ string, g Grant) string {
+			if g.Line != grants[first].Line {
+				return ""
+			}
+			return line + "\n"
+		}), nil
 	})
 }
 

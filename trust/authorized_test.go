@@ -197,7 +197,7 @@ func TestChangesKeepTheRest(t *testing.T) {
 	}
 	lineC := `workers=4,memory="2GiB" ` + c.String() + "\n"
 	step(keys.Append(Grant{Key: c.Public(), Comment: "c", Workers: 4, Memory: 2 << 30}), start+"\n"+lineC)
-	if err := keys.Append(Grant{Key: c.Public()}); err == nil || !strings.Contains(err.Error(), "line 7") {
+	if err := keys.Append(Grant{Key: c.Public()}); !errors.Is(err, ErrAuthorized) || !strings.Contains(err.Error(), path+":7") {
 		t.Errorf("the same key again: %v", err)
 	}
 	step(keys.Revoke(b.Public()), strings.Replace(start, "workers", "revoked,workers", 1)+"\n"+lineC)
@@ -323,5 +323,38 @@ func TestGrantsAreNotShared(t *testing.T) {
 		grant.Queues[0] = "other"
 		list, _ := keys.List()
 		list[0].Queues[0] = "other"
+	}
+}
+
+// Replace puts one line in the place of all that a key has, or appends it.
+func TestReplace(t *testing.T) {
+	a, b := newTestKey(t, ""), newTestKey(t, "")
+	path := filepath.Join(t.TempDir(), "authorized_keys")
+	keys := AuthorizedKeys{Path: path}
+	line := func(options string, k *Key) string { return strings.TrimSpace(options+" "+k.Public().String()) + "\n" }
+	start := "# a, and again\n" + line("revoked", a) + line("workers=2", b) + line("", a) + "# last"
+	if err := os.WriteFile(path, []byte(start), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		grant Grant
+		want  string
+	}{
+		{Grant{Key: a.Public(), Workers: 3}, "# a, and again\n" + line("workers=3", a) + line("workers=2", b) + "# last"},
+		{Grant{Key: b.Public()}, "# a, and again\n" + line("workers=3", a) + line("", b) + "# last"},
+	} {
+		if err := keys.Replace(step.grant); err != nil {
+			t.Fatal(err)
+		}
+		if got := readFile(t, path); got != step.want {
+			t.Errorf("the file is\n%s\nwant\n%s", got, step.want)
+		}
+	}
+	c := newTestKey(t, "")
+	if err := keys.Replace(Grant{Key: c.Public()}); err != nil || !strings.HasSuffix(readFile(t, path), "# last\n"+line("", c)) {
+		t.Errorf("a key that was not there: %v\n%s", err, readFile(t, path))
+	}
+	if err := keys.Replace(Grant{Key: c.Public(), Comment: "a\nb"}); err == nil {
+		t.Error("a grant that is two lines was written")
 	}
 }

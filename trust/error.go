@@ -4,9 +4,12 @@ import "errors"
 
 // Why a caller is not let in; [Server] and [AuthorizedKeys.Lookup] return them
 // wrapped, with the key, the file and the line. The caller sees ErrRefused.
+// ErrAuthorized is only of [AuthorizedKeys.Append].
 var (
 	// ErrUnknownKey means that no line of authorized_keys has the key.
 	ErrUnknownKey = errors.New("the key is not authorised")
+	// ErrAuthorized means that authorized_keys has a line for the key already.
+	ErrAuthorized = errors.New("the key is authorised already")
 	// ErrRevoked means that a line for the key is marked revoked.
 	ErrRevoked = errors.New("the key is revoked")
 	// ErrExpired means that the line for the key had an end, which has passed.

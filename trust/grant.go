@@ -27,7 +27,8 @@ type Grant struct {
 	// As an option: workers=4.
 	Workers int
 	// Memory is for each worker, in bytes; 0 is no limit. As an option:
-	// memory="2GiB", with B, KiB, MiB, GiB or TiB, or a number of bytes.
+	// memory="2GiB", with B, KiB, MiB, GiB or TiB, or a number of bytes. Less
+	// than 16 MiB is an error: no Go program runs in it, and a unit was forgotten.
 	Memory int64
 	// CPU is for all workers together, in processors; 0 is no limit. As an
 	// option: cpu=1.5.
@@ -272,6 +273,9 @@ var sizeUnits = []struct {
 	size int64
 }{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
 
+// minMemory is the least that memory= may be.
+const minMemory = 16 << 20
+
 // parseSize reads a number of bytes, with a unit or without.
 func parseSize(value string) (int64, error) {
 	number, unit := value, int64(1)
@@ -282,11 +286,13 @@ func parseSize(value string) (int64, error) {
 		}
 	}
 	n, err := strconv.ParseUint(number, 10, 63)
-	if err != nil || n == 0 {
+	switch {
+	case err != nil || n == 0:
 		return 0, errors.New("not a size like 512MiB (units: B, KiB, MiB, GiB, TiB)")
-	}
-	if int64(n) > math.MaxInt64/unit {
+	case int64(n) > math.MaxInt64/unit:
 		return 0, errors.New("too large")
+	case int64(n)*unit < minMemory:
+		return 0, errors.New("less than 16MiB, in which no worker runs: write a unit, as in 512MiB or 2GiB (units: B, KiB, MiB, GiB, TiB)")
 	}
 	return int64(n) * unit, nil
 }

@@ -168,7 +168,7 @@ func (c *ServerConfig) handshake(g *guard) (*tls.Conn, *Peer, error) {
 	}
 	link := tls.Server(g, settings)
 	if err := link.Handshake(); err != nil {
-		return nil, nil, err
+		return nil, nil, alerted(err)
 	}
 	// Only now has the caller proven that the key is its own: what is logged of
 	// it from here on is true.
@@ -185,6 +185,19 @@ func (c *ServerConfig) handshake(g *guard) (*tls.Conn, *Peer, error) {
 		return nil, nil, err
 	}
 	return link, &Peer{Key: key, Grant: grant, Address: g.RemoteAddr()}, nil
+}
+
+// errNotAccepted is how a handshake ends with a caller that does not know the node.
+var errNotAccepted = errors.New("the caller did not accept the node's key")
+
+// alerted says what a caller means that ends the handshake by TLS's word for what it
+// thinks of the node's key. Package crypto/tls has that word as a text only.
+func alerted(err error) error {
+	told, ok := errors.AsType[*net.OpError](err)
+	if ok && told.Op == "remote error" && told.Err.Error() == "tls: bad certificate" {
+		return errNotAccepted
+	}
+	return err
 }
 
 // common is what both sides demand of TLS.

@@ -63,7 +63,8 @@ func LoadKey(path string) (*Key, error) {
 
 // Save writes the identity to path, readable by its owner only (mode 0600), and
 // its public half to path.pub. Directories that are missing are made. A file
-// that is there already is never overwritten: the error is fs.ErrExist then.
+// that is there already is never overwritten: the error is fs.ErrExist then, and
+// nothing was written.
 func (k *Key) Save(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("trust: %w", err)
@@ -71,6 +72,13 @@ func (k *Key) Save(path string) error {
 	text, err := k.encode()
 	if err != nil {
 		return fmt.Errorf("trust: %w", err)
+	}
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(path + ".pub"); err == nil {
+			// It may be the only copy of somebody's public key.
+			return fmt.Errorf("trust: key not saved: %s.pub is there without its private half %s: move it away, or choose another name: %w",
+				path, path, fs.ErrExist)
+		}
 	}
 	if err := writeNew(path, text, 0o600); err != nil {
 		return fmt.Errorf("trust: key not saved: %w", err)

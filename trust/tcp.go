@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/afar-go/afar/internal/launch"
 )
@@ -40,13 +41,39 @@ func CallerFiles() (Files, error) {
 	return files, nil
 }
 
+// Dial connects to a node at host:port, for [Client]. An error says why it cannot be
+// reached, and not which node that is: whoever wants it says so.
+func Dial(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err == nil {
+		return conn, nil
+	}
+	if name, ok := errors.AsType[*net.DNSError](err); ok {
+		err = &dialError{name.Err, err}
+		if name.IsNotFound {
+			err = &outOfReach{reason: "no such host", err: err}
+		}
+		return nil, err
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return nil, &dialError{errno.Error(), err}
+	}
+	return nil, err
+}
+
+// dialError is an error of package net without what it tried.
+type dialError struct {
+	text string
+	err  error
+}
+
+func (e *dialError) Error() string { return e.text }
+func (e *dialError) Unwrap() error { return e.err }
+
 // dialTCP connects to host:port.
 func dialTCP(ctx context.Context, address string) (launch.Link, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	conn, err := Dial(ctx, address)
 	if err != nil {
-		if unknown, ok := errors.AsType[*net.DNSError](err); ok && unknown.IsNotFound {
-			return nil, &outOfReach{"no such host", err}
-		}
 		return nil, err
 	}
 	return NewLink(conn), nil
@@ -77,26 +104,37 @@ func caller(address string) (*ClientConfig, error) {
 		err = fmt.Errorf("you have no key: run: %s", command("afar key new", KeyVariable))
 	}
 	if err != nil {
-		return nil, &outOfReach{"authentication failed", err}
+		return nil, &outOfReach{reason: "authentication failed", err: err}
 	}
 	return &ClientConfig{Key: key, Address: address, Known: &KnownNodes{Path: files.KnownNodes}}, nil
 }
 
-// advise says what to do about an error of Client.
+// advise says what to do about an error of Client. Whoever wanted the target says
+// itself which node that is.
 func advise(err error, config *ClientConfig) error {
+	err = &unnamed{err, "trust: node " + config.Address + ": "}
 	switch {
 	case errors.Is(err, ErrUnknownNode):
 		err = fmt.Errorf("%w; if that is its key, run: %s", err,
 			command("afar key trust "+shellWord(config.Address), KnownNodesVariable))
-		return &outOfReach{"host key not accepted", err}
+		return &outOfReach{reason: "host key not accepted", err: err}
 	case errors.Is(err, ErrNodeChanged):
-		return &outOfReach{"host key not accepted", err}
+		return &outOfReach{reason: "host key not accepted", err: err}
 	case errors.Is(err, ErrRefused):
 		err = fmt.Errorf("%w; who may let you in there runs: afar key authorize %s", err, shellWord(config.Key.String()))
-		return &outOfReach{"authentication failed", err}
+		return &outOfReach{reason: "authentication failed", err: err}
 	}
 	return err
 }
+
+// unnamed is an error without what it begins with.
+type unnamed struct {
+	error
+	prefix string
+}
+
+func (u *unnamed) Error() string { return strings.TrimPrefix(u.error.Error(), u.prefix) }
+func (u *unnamed) Unwrap() error { return u.error }
 
 // command is what is to be typed, with what the environment says now.
 func command(text, variable string) string {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -242,5 +243,22 @@ func TestRelayedDeadline(t *testing.T) {
 	}
 	if conn.Close(); conn.RemoteAddr().Network() != "link" {
 		t.Error("its address")
+	}
+}
+
+// Whoever dials says which node it was; the error says only why it was in vain.
+func TestDialSaysWhy(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	_, err = Dial(t.Context(), l.Addr().String())
+	if !errors.Is(err, syscall.ECONNREFUSED) || err.Error() != syscall.ECONNREFUSED.Error() {
+		t.Errorf("a closed port: %v", err)
+	}
+	_, err = Dial(t.Context(), "nowhere.invalid:7227")
+	if says, ok := errors.AsType[*outOfReach](err); ok && says.Error() != says.Reason() { // without a network it is not known
+		t.Errorf("no such host: %v", err)
 	}
 }

@@ -41,14 +41,21 @@ func TestExitCodes(t *testing.T) {
 		{"run -on local:1 .", exitUsage, "leave --on out"},
 		{"key authorize", exitUsage, "needs a key"},
 		{"key authorize -workers some afar-ed25519 x", exitUsage, "some"},
+		{"key authorize foo", exitUsage, `"foo" is neither a key`},
+		{"key authorize workers=3 foo", exitUsage, `"foo" is neither a key`},
+		{"key authorize --memory 64 afar-ed25519 x", exitUsage, "512MiB"},
+		{"key authorize --help", exitOK, "--replace"},
+		{"key revoke foo", exitUsage, `"foo" is neither a key`},
 		{"key trust", exitUsage, "needs the address"},
+		{"run ./typo", exitFailed, "there is no package ./typo here"},
+		{"run no/such/package", exitFailed, "package no/such/package was not found, or did not build"},
 		{"key show", exitFailed, "no such file"},
 		{"key revoke SHA256:x", exitFailed, "is not in"},
 		{"node", exitFailed, "afar key new"},
-		{"ping unix:/nowhere", exitUnreachable, "no such host"},
-		{"ping tcp://127.0.0.1:1", exitUnreachable, "refused"},
-		{"run -on tcp://127.0.0.1:1 .", exitUnreachable, "refused"},
-		{"key trust 127.0.0.1:1", exitUnreachable, "refused"},
+		{"ping unix:/nowhere", exitUnreachable, "afar: unix:/nowhere: connection refused: no such file or directory\n"},
+		{"ping tcp://127.0.0.1:1", exitUnreachable, "afar: tcp://127.0.0.1:1: connection refused\n"},
+		{"run -on tcp://127.0.0.1:1 .", exitUnreachable, "afar: tcp://127.0.0.1:1: connection refused\n"},
+		{"key trust 127.0.0.1:1", exitUnreachable, "afar: 127.0.0.1:1: connection refused\n"},
 	} {
 		s := typed("", strings.Fields(c.line)...)
 		if s.code != c.code {
@@ -75,7 +82,9 @@ func TestKeys(t *testing.T) {
 	if made.code != 0 || made != shown {
 		t.Fatalf("new says %+v, show says %+v", made, shown)
 	}
-	if again := typed("", "key", "new"); again.code != exitFailed {
+	again := typed("", "key", "new")
+	contains(t, again.errs, "there is a key in "+filepath.Join(dir, "key")+" already", "afar key show")
+	if again.code != exitFailed {
 		t.Errorf("a second key: %+v", again)
 	}
 	public, print, _ := strings.Cut(strings.TrimSpace(made.out), "\n")
@@ -101,6 +110,56 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// A public half without its private one is not overwritten, and nothing is made.
+func TestPublicKeyAlone(t *testing.T) {
+	dir := home(t)
+	pub := filepath.Join(dir, "key.pub")
+	must(t, os.WriteFile(pub, []byte("somebody's"), 0o600))
+	s := typed("", "key", "new")
+	contains(t, s.errs, pub+" is there without its private half", "move it away")
+	if text, err := os.ReadFile(pub); s.code != exitFailed || err != nil || string(text) != "somebody's" {
+		t.Errorf("%+v, %q, %v", s, text, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "key")); !os.IsNotExist(err) {
+		t.Errorf("a private half was made: %v", err)
+	}
+}
+
+// What a key may do is changed, and a revoked one let in again, by --replace.
+func TestReplace(t *testing.T) {
+	dir := home(t)
+	must(t, os.WriteFile(filepath.Join(dir, "authorized_keys"), nil, 0o600))
+	if s := typed("", "key", "new", "--comment", "me@here"); s.code != 0 {
+		t.Fatal(s.errs)
+	}
+	pub, at := filepath.Join(dir, "key.pub"), filepath.Join(dir, "authorized_keys")+":1"
+	for _, step := range []struct{ line, refused, options string }{
+		{"authorize workers=8 " + pub, "", "workers=8"},
+		{"authorize --workers 4 " + pub, at + "): the key is authorised already; afar key authorize --replace", "workers=8"},
+		{"authorize --replace memory=2GiB workers=3 " + pub, "", `workers=3,memory="2GiB"`},
+		{"revoke " + pub, "", `revoked,workers=3,memory="2GiB"`},
+		{"authorize " + pub, at + "): the key is revoked; afar key authorize --replace", `revoked,workers=3,memory="2GiB"`},
+		{"authorize --replace --workers 5 from=10.0.0.1 " + pub, "", `workers=5,from="10.0.0.1"`},
+	} {
+		s := typed("", append([]string{"key"}, strings.Fields(step.line)...)...)
+		if (s.code != 0) != (step.refused != "") || !strings.Contains(s.errs, step.refused) {
+			t.Errorf("%s: %+v", step.line, s)
+		}
+		if list := typed("", "key", "list").out; !strings.HasSuffix(list, "  me@here  "+step.options+"\n") {
+			t.Errorf("%s: the list is %s", step.line, list)
+		}
+	}
+	key := strings.Fields(typed("", "key", "show").out)
+	for _, words := range [][]string{
+		{"workers=2", "memory=1GiB", key[0], key[1]},
+		{"workers=2 memory=1GiB " + key[0] + " " + key[1]},
+		{`workers=2,memory="1 GiB" ` + key[0] + " " + key[1] + " with a=comment"},
+	} {
+		s := typed("", append([]string{"key", "authorize", "--replace"}, words...)...)
+		contains(t, s.errs+typed("", "key", "list").out, `workers=2,memory="1GiB"`)
+	}
+}
+
 // A node is known when its owner's user says so.
 func TestTrust(t *testing.T) {
 	d := startNode(t)
@@ -113,6 +172,7 @@ func TestTrust(t *testing.T) {
 		t.Errorf("it is trusted after no: %+v", asked)
 	}
 	contains(t, asked.errs, print[len(print)-1])
+	contains(t, typed("", "key", "trust", d.address).errs, "nobody answered", "--yes", "afar key trust "+d.address+" "+print[len(print)-1])
 	if s := typed("", "key", "trust", d.address, "SHA256:other"); s.code != exitFailed {
 		t.Errorf("it is trusted with another fingerprint: %+v", s)
 	}
@@ -123,6 +183,21 @@ func TestTrust(t *testing.T) {
 	if s := typed("", "ping", d.target); s.code != exitOK {
 		t.Errorf("it is not within reach: %+v", s)
 	}
+	must(t, os.Remove(known))
+	other, err := trust.NewKey("")
+	must(t, err)
+	must(t, (&trust.KnownNodes{Path: known}).Add(d.address, other.Public()))
+	changed := typed("yes\n", "key", "trust", d.address)
+	contains(t, changed.errs, "THE NODE'S KEY HAS CHANGED", known+":1")
+	if changed.code != exitFailed || strings.Contains(changed.errs, "[yes/no]") {
+		t.Errorf("it asks about a key that has changed: %+v", changed)
+	}
+	ping := typed("", "ping", d.target)
+	contains(t, ping.errs, "THE NODE'S KEY HAS CHANGED")
+	if n := strings.Count(ping.errs, d.address); n != 1 {
+		t.Errorf("the target is named %d times: %s", n, ping.errs)
+	}
+	d.wait("refused", "the caller did not accept the node's key")
 	must(t, os.Remove(known))
 	if s := typed("yes\n", "key", "trust", d.target); s.code != exitOK {
 		t.Errorf("it is not trusted: %+v", s)

@@ -7,10 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -42,14 +44,20 @@ func keyCommand() *cli.Command {
 		}, {
 			Name: "authorize", Usage: "let a caller in, by its public key or the file of that", ArgsUsage: "KEY",
 			Description: `   afar key authorize 'afar-ed25519 AAAA… me@there'
-   afar key authorize --workers 8 --memory 2GiB --cpu 4 --from 10.0.0.0/8 caller.pub`,
+   afar key authorize --workers 8 --memory 2GiB --cpu 4 --from 10.0.0.0/8 caller.pub
+   afar key authorize --replace --workers 16 caller.pub
+
+The flags become options of the key's line in the file, whose words may be used as well,
+in front of the key: workers=8 memory=2GiB caller.pub. A key that is in the file, or
+revoked there, needs --replace.`,
 			Flags: []cli.Flag{authorizedFlag(),
 				&cli.StringFlag{Name: "workers", Usage: "how many it may have at a time"},
-				&cli.StringFlag{Name: "memory", Usage: "for each worker: 512MiB, 2GiB"},
+				&cli.StringFlag{Name: "memory", Usage: "for each worker, at least 16MiB: 512MiB, 2GiB"},
 				&cli.StringFlag{Name: "cpu", Usage: "processors for all its workers together: 1.5"},
-				&cli.StringFlag{Name: "queues", Usage: "queues that it may use, separated by commas"},
+				&cli.StringFlag{Name: "queues", Usage: "for queues, which a later version serves: their names, separated by commas"},
 				&cli.StringFlag{Name: "from", Usage: "addresses that it may come from: 10.0.0.0/8,192.168.1.*"},
-				&cli.StringFlag{Name: "expires", Usage: "when that ends: 2026-12-31, or RFC 3339"}},
+				&cli.StringFlag{Name: "expires", Usage: "when that ends: 2026-12-31, or RFC 3339"},
+				&cli.BoolFlag{Name: "replace", Usage: "put this in the place of what the file says of the key, if only that it is revoked"}},
 			Action: authorizeKey,
 		}, {
 			Name: "revoke", Usage: "let a caller in no more, by its key or fingerprint", ArgsUsage: "KEY|SHA256:…",
@@ -101,7 +109,11 @@ func newKey(_ context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := key.Save(files.Key); err != nil {
+	err = key.Save(files.Key)
+	if _, missing := os.Lstat(files.Key); errors.Is(err, fs.ErrExist) && missing == nil {
+		return fmt.Errorf("there is a key in %s already: afar key show prints it; --key names another file", files.Key)
+	}
+	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(c.Root().Writer, "%s\n%s\n", key, key.Public().Fingerprint())
@@ -206,44 +218,64 @@ func authorizeKey(_ context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	line, err := publicLine(c)
+	options, line, err := callerLine(c)
 	if err != nil {
 		return err
 	}
-	var options []string
 	for _, name := range []string{"workers", "memory", "cpu", "queues", "from", "expires"} {
 		if value := c.String(name); value != "" {
 			options = append(options, fmt.Sprintf("%s=%q", name, value))
 		}
 	}
-	if len(options) > 0 {
-		line = strings.Join(options, ",") + " " + line
-	}
-	grant, err := trust.ParseGrant(line)
+	grant, err := trust.ParseGrant(strings.TrimSpace(strings.Join(options, ",") + " " + line))
 	if err != nil {
 		return usage("%w", err)
 	}
-	if err := (&trust.AuthorizedKeys{Path: files.AuthorizedKeys}).Append(grant); err != nil {
+	authorized := &trust.AuthorizedKeys{Path: files.AuthorizedKeys}
+	if c.Bool("replace") {
+		err = authorized.Replace(grant)
+	} else {
+		err = authorized.Append(grant)
+	}
+	if errors.Is(err, trust.ErrRevoked) || errors.Is(err, trust.ErrAuthorized) {
+		err = fmt.Errorf("%w; afar key authorize --replace … puts what you say now in the place of that line, or edit it", err)
+	}
+	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(c.Root().Writer, "%s may come in: %s\n", grant.Key.Fingerprint(), files.AuthorizedKeys)
 	return err
 }
 
-// publicLine is the public key that the arguments are, or name the file of.
-func publicLine(c *cli.Command) (string, error) {
+// optionWord is an option of authorized_keys at the beginning of a line, or several,
+// and what follows.
+var optionWord = regexp.MustCompile(`^((?:[a-z]+=|revoked\b)(?:"[^"]*"|[^\s"])*)\s+(.+)$`)
+
+// callerLine is the public key that the arguments are, or name the file of, and the
+// options before it.
+func callerLine(c *cli.Command) (options []string, line string, err error) {
 	if !c.Args().Present() {
-		return "", usage("%s needs a key", c.FullName())
+		return nil, "", usage("%s needs a key", c.FullName())
 	}
-	line := strings.Join(c.Args().Slice(), " ")
-	if c.Args().Len() == 1 && !strings.Contains(line, " ") && !strings.HasPrefix(line, "SHA256:") {
-		text, err := os.ReadFile(line)
-		if err != nil {
-			return "", err
+	line = strings.TrimSpace(strings.Join(c.Args().Slice(), " "))
+	for {
+		parts := optionWord.FindStringSubmatch(line)
+		if parts == nil {
+			break
 		}
-		line = string(text)
+		options, line = append(options, strings.Trim(parts[1], ", ")), parts[2]
 	}
-	return strings.TrimSpace(line), nil
+	if strings.Contains(line, "afar-ed25519 ") || strings.HasPrefix(line, "SHA256:") {
+		return options, line, nil
+	}
+	text, err := os.ReadFile(line)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, "", usage("%q is neither a key, like 'afar-ed25519 AAAA… me@there', nor the file of one", line)
+	case err != nil:
+		return nil, "", err
+	}
+	return options, strings.TrimSpace(string(text)), nil
 }
 
 func revokeKey(_ context.Context, c *cli.Command) error {
@@ -251,7 +283,7 @@ func revokeKey(_ context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	line, err := publicLine(c)
+	_, line, err := callerLine(c)
 	if err != nil {
 		return err
 	}
@@ -286,18 +318,28 @@ func trustNode(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	known := &trust.KnownNodes{Path: files.KnownNodes}
+	err = known.Check(address, key, false)
+	if err != nil && !errors.Is(err, trust.ErrUnknownNode) {
+		return err
+	}
 	wanted := c.Args().Get(1)
 	switch {
 	case wanted != "" && wanted != key.Fingerprint():
 		return fmt.Errorf("%s has another key: %s", address, key.Fingerprint())
-	case wanted == "" && !c.Bool("yes"):
+	case err != nil && wanted == "" && !c.Bool("yes"):
 		fmt.Fprintf(c.Root().ErrWriter, "The key of %s is %s\nIs that what its owner sees with afar key show? [yes/no] ", address, key.Fingerprint())
 		answer, _ := bufio.NewReader(c.Root().Reader).ReadString('\n')
-		if strings.TrimSpace(answer) != "yes" {
-			return errors.New("it is not trusted")
+		switch strings.TrimSpace(answer) {
+		case "yes":
+		case "":
+			return fmt.Errorf("nobody answered, so %s is not trusted; without a question: afar key trust %s %s, or --yes for any key",
+				address, address, key.Fingerprint())
+		default:
+			return fmt.Errorf("%s is not trusted", address)
 		}
 	}
-	if err := (&trust.KnownNodes{Path: files.KnownNodes}).Add(address, key); err != nil {
+	if err := known.Add(address, key); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(c.Root().Writer, "%s is known by %s: %s\n", address, key.Fingerprint(), files.KnownNodes)
@@ -328,9 +370,9 @@ func keyOf(ctx context.Context, address string, files trust.Files) (trust.Public
 		return trust.PublicKey{}, err
 	}
 	defer os.RemoveAll(dir)
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	conn, err := trust.Dial(ctx, address)
 	if err != nil {
-		return trust.PublicKey{}, &reach.Error{Where: address, Reason: reach.Unreachable, Err: err}
+		return trust.PublicKey{}, reach.Dialed(address, err)
 	}
 	// In a file of its own the key is written down once it is proven, and before the node decides on ours.
 	first := &trust.KnownNodes{Path: filepath.Join(dir, "known_nodes")}

@@ -73,11 +73,11 @@ func ping(ctx context.Context, c *cli.Command) error {
 		p, err := pingOne(ctx, c, t)
 		p.Target = t.Text
 		if err != nil {
-			failed = append(failed, fmt.Errorf("%s: %w", t.Text, err))
 			p.Error = err.Error()
 			if e, ok := errors.AsType[*reach.Error](err); ok {
 				p.Reason = e.Reason
 			}
+			failed = append(failed, named(t, err))
 		}
 		switch {
 		case c.Bool("json"):
@@ -92,6 +92,19 @@ func ping(ctx context.Context, c *cli.Command) error {
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// named has an error name its target, once and as the user does.
+func named(t *target.Target, err error) error {
+	if e, ok := err.(*reach.Error); ok {
+		of := *e
+		of.Where = t.Text
+		return &of
+	}
+	if e, ok := errors.AsType[*afar.TargetError](err); ok && e.Target == t.Text {
+		return err
+	}
+	return fmt.Errorf("%s: %w", t.Text, err)
 }
 
 func pingOne(ctx context.Context, c *cli.Command, t *target.Target) (p *pinged, err error) {

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -53,8 +55,9 @@ func runProgram(ctx context.Context, c *cli.Command) error {
 		args = args[1:]
 	}
 	build := func(system string) (*ship.Image, error) {
-		return ship.Build(ctx, "", pkg, system,
+		image, err := ship.Build(ctx, "", pkg, system,
 			ship.BuildFlags{Tags: c.String("tags"), LDFlags: c.String("ldflags"), Trimpath: c.Bool("trimpath")})
+		return image, notBuilt(ctx, pkg, err)
 	}
 	if c.String("on") == "" {
 		return runHere(ctx, build, args)
@@ -69,6 +72,23 @@ func runProgram(ctx context.Context, c *cli.Command) error {
 		return usage("%s is this host: leave --on out", t.Text)
 	}
 	return runThere(ctx, c, t, build, args)
+}
+
+// notBuilt says of which package there is no program.
+func notBuilt(ctx context.Context, pkg string, err error) error {
+	e, ok := errors.AsType[*ship.Error](err)
+	if !ok || e.Stage != ship.StageNoProgram || ctx.Err() != nil {
+		return err
+	}
+	if strings.HasPrefix(pkg, ".") || filepath.IsAbs(pkg) {
+		if _, missing := os.Stat(pkg); errors.Is(missing, fs.ErrNotExist) {
+			return fmt.Errorf("there is no package %s here", pkg)
+		}
+	}
+	if e.Output == "" {
+		return fmt.Errorf("package %s was not built: %w", pkg, e.Err)
+	}
+	return fmt.Errorf("package %s was not found, or did not build: %w\n%s", pkg, e.Err, e.Output)
 }
 
 // runHere runs a program on this host. Where that is possible it takes this one's place.
@@ -114,7 +134,7 @@ func runThere(ctx context.Context, c *cli.Command, t *target.Target, build func(
 	defer h.Close()
 	place, hello, err := h.Place(ctx)
 	if err != nil {
-		return err
+		return named(t, err)
 	}
 	image, err := build(hello.System)
 	if err != nil {
@@ -130,7 +150,7 @@ func runThere(ctx context.Context, c *cli.Command, t *target.Target, build func(
 		if _, lost := place.Status(ctx); lost != nil && ctx.Err() == nil {
 			err = &reach.Error{Where: t.Remote.String(), Reason: reach.Lost, Err: err}
 		}
-		return fmt.Errorf("%s: %w", t.Text, err)
+		return named(t, err)
 	}
 	return ended(c, exit)
 }

@@ -170,6 +170,9 @@ func (h *Host) begin() {
 		case <-ctx.Done():
 			err = ErrClosed
 		}
+		if err != nil && context.Cause(ctx) == ErrClosed {
+			err = ErrClosed
+		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.now, h.err, h.dialing = c, err, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -243,7 +244,11 @@ func TestReasons(t *testing.T) {
 		{"me@build1: Permission denied (publickey,password).", 255, none, Auth, false},
 		{"Host key verification failed.", 255, none, HostKey, false},
 		{"@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\nHost key verification failed.", 255, none, HostKey, false},
+		{"Can't open user config file f: No such file or directory", 255, none, Other, false},
+		{"f: line 1: Bad configuration option: foo\r\nf: terminating, 1 bad configuration options", 255, none, Other, false},
+		{"something that ssh has never said", 255, none, Other, false},
 		{"", 1, none, NoShell, false},
+		{"fatal: Interactive git shell is not enabled.", 128, none, NoShell, false},
 		{"This account is currently not available.", 1, none, NoShell, false},
 		{"", 0, &ship.Error{Stage: ship.StageNoProgram, System: "linux/arm64"}, Architecture, false},
 		{"", 0, &ship.Error{Stage: ship.StageUnknownSystem}, Architecture, false},
@@ -277,6 +282,48 @@ func TestCommands(t *testing.T) {
 	} {
 		if got := strings.Join(a.command(2100*time.Millisecond), " "); got != want {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// A command that fails before it has run a shell says why, and is not blamed on the
+// shell.
+func TestReasonsOfCommands(t *testing.T) {
+	docker := Address{Scheme: "exec", Command: []string{"docker", "exec", "-i", "web1"}}
+	none := &ship.Error{Stage: ship.StageNoShell, Err: io.EOF}
+	for _, test := range []struct {
+		said   string
+		code   int
+		reason string
+	}{
+		{"Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?", 1, Other},
+		{"Error response from daemon: No such container: web1", 1, Other},
+		{`OCI runtime exec failed: exec: "sh": executable file not found in $PATH`, 126, NoShell},
+		{"sh: not found", 127, NoShell},
+		{"", 1, NoShell},
+		{"what a command says that is not a shell", 0, NoShell},
+	} {
+		err := explain(t.Context(), &docker, none, &launch.Exit{Code: test.code, Stderr: test.said})
+		var e *Error
+		if !errors.As(err, &e) || e.Reason != test.reason || e.Passing() || !strings.Contains(err.Error(), test.said) {
+			t.Errorf("%q, %d: %v", test.said, test.code, err)
+		}
+	}
+}
+
+// An error names its host and its reason once.
+func TestErrorsSayItOnce(t *testing.T) {
+	tcp, unix := Address{Scheme: "tcp", Network: "127.0.0.1:7227"}, Address{Scheme: "unix", Network: "/s"}
+	for want, err := range map[string]error{
+		"127.0.0.1:7227: connection refused":                 explain(t.Context(), &tcp, syscall.ECONNREFUSED, nil),
+		"127.0.0.1:7227: host unreachable: no route to host": explain(t.Context(), &tcp, syscall.EHOSTUNREACH, nil),
+		"h: connection refused":                              Dialed("h", syscall.ECONNREFUSED),
+		"/s: connection refused: no such file or directory":  explain(t.Context(), &unix, &os.PathError{Op: "connect", Path: "/s", Err: syscall.ENOENT}, nil),
+		"127.0.0.1:7227: failed: no such file or directory":  explain(t.Context(), &tcp, syscall.ENOENT, nil),
+	} {
+		var e *Error
+		if err.Error() != want || !errors.As(err, &e) || e.Passing() == (e.Reason == Other) {
+			t.Errorf("got %q, want %q", err, want)
 		}
 	}
 }
