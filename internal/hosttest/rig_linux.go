@@ -11,7 +11,7 @@ import (
 )
 
 // RequireVariable, when it is 1, turns tests that have to be skipped for want of hosts into failures.
-const RequireVariable = "AFAR_REQUIRE_HOSTS"
+const RequireVariable = "REQUIRE_HOSTS"
 
 // Missing says why there can be no hosts on this machine, if so.
 func Missing() error {

@@ -135,7 +135,7 @@ var shells = map[string][]string{
 var debian = map[string]string{"dash": "dash", "bash": "bash", "busybox": "busybox-static"}
 
 // requireHosts is set where everything must be tested.
-var requireHosts = os.Getenv("AFAR_REQUIRE_HOSTS") == "1"
+var requireHosts = os.Getenv("REQUIRE_HOSTS") == "1"
 
 // missing skips a test, or fails it where everything must be tested.
 func missing(t testing.TB, what string) {
