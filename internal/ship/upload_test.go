@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -190,7 +191,11 @@ func TestHangup(t *testing.T) {
 		image, dir := program(t, 3<<20), t.TempDir()
 		f := start(t, shell, home(dir))
 		g, ended := halfWay(t, f, image)
-		if err := syscall.Kill(-f.cmd.Process.Pid, syscall.SIGHUP); err != nil {
+		end := syscall.SIGHUP
+		if signal.Ignored(end) {
+			end = syscall.SIGTERM // under nohup
+		}
+		if err := syscall.Kill(-f.cmd.Process.Pid, end); err != nil {
 			t.Fatal(err)
 		}
 		close(g.opened)
