@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
+	"strings"
 
 	"github.com/afar-go/afar/internal/mux"
 	"github.com/afar-go/afar/internal/wire"
@@ -21,7 +21,8 @@ type Keeper interface {
 	Put(ctx context.Context, hash string, size int64, r io.Reader) error
 }
 
-var hashForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
+// isHash tells whether a text is a SHA-256 as images are named by.
+func isHash(s string) bool { return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == "" }
 
 // Words about an image.
 const (
@@ -83,7 +84,7 @@ func (v *Server) keep(s *mux.Stream, rest *wire.Reader) error {
 	if err := rest.End(); err != nil {
 		return err
 	}
-	if !hashForm.MatchString(hash) {
+	if !isHash(hash) {
 		return fmt.Errorf("%q is not the hash of an image", hash)
 	}
 	return v.do(func() {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/afar-go/afar/internal/launch"
@@ -76,21 +77,26 @@ func (e *Error) Passing() bool {
 	return false
 }
 
-// said tells reasons by what ssh prints.
-var said = []struct {
+// said tells reasons by what ssh prints. It is made when it is needed, for most
+// processes never do.
+var said = sync.OnceValue(func() []saying {
+	return []saying{
+		{regexp.MustCompile(`(?i)can't open user config file|bad configuration option|terminating, \d+ bad configuration`), Other},
+		{regexp.MustCompile(`REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed|No \S+ host key is known`), HostKey},
+		{regexp.MustCompile(`(?i)could not resolve hostname|name or service not known`), NoHost},
+		{regexp.MustCompile(`(?i)permission denied \(|too many authentication failures|no supported authentication methods`), Auth},
+		{regexp.MustCompile(`(?i)connection refused`), Refused},
+		{regexp.MustCompile(`(?i)no route to host|network is unreachable|host is down`), Unreachable},
+		{regexp.MustCompile(`(?i)(operation|connection) timed out|timeout, server .* not responding|banner exchange`), TimedOut},
+		{regexp.MustCompile(`(?i)connection (reset|closed|to .* closed)|broken pipe|kex_exchange_identification`), Lost},
+		{regexp.MustCompile(`ssh: connect to host .* port \d+: `), Unreachable}, // whatever the reason
+		{regexp.MustCompile(`(?i)this account is (currently )?not available|no shell|account is disabled|nologin`), NoShell},
+	}
+})
+
+type saying struct {
 	words  *regexp.Regexp
 	reason string
-}{
-	{regexp.MustCompile(`(?i)can't open user config file|bad configuration option|terminating, \d+ bad configuration`), Other},
-	{regexp.MustCompile(`REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed|No \S+ host key is known`), HostKey},
-	{regexp.MustCompile(`(?i)could not resolve hostname|name or service not known`), NoHost},
-	{regexp.MustCompile(`(?i)permission denied \(|too many authentication failures|no supported authentication methods`), Auth},
-	{regexp.MustCompile(`(?i)connection refused`), Refused},
-	{regexp.MustCompile(`(?i)no route to host|network is unreachable|host is down`), Unreachable},
-	{regexp.MustCompile(`(?i)(operation|connection) timed out|timeout, server .* not responding|banner exchange`), TimedOut},
-	{regexp.MustCompile(`(?i)connection (reset|closed|to .* closed)|broken pipe|kex_exchange_identification`), Lost},
-	{regexp.MustCompile(`ssh: connect to host .* port \d+: `), Unreachable}, // whatever the reason
-	{regexp.MustCompile(`(?i)this account is (currently )?not available|no shell|account is disabled|nologin`), NoShell},
 }
 
 // stages are the reasons of what went wrong on the host itself.
@@ -158,7 +164,7 @@ func (e *Error) heed(scheme string, exit *launch.Exit) {
 	if !failed && e.Reason != NoShell {
 		return
 	}
-	for _, s := range said {
+	for _, s := range said() {
 		if s.words.MatchString(e.Detail) {
 			e.Reason = s.reason
 			e.Err = nil // it says that there was no shell, which is no news
