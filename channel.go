@@ -408,6 +408,12 @@ func handleText(h *wire.Handle) string {
 // CloseSend. Empty items are passed over.
 type Reader = channel.Reader
 
+// Recycle gives back a []byte item that Recv or All has returned, for items that are
+// still to come: in a flow of large ones it spares the garbage collector most of its
+// work. It may be called concurrently. Nobody may use b, or anything that shares its
+// memory, afterwards; nor recycle it twice.
+func Recycle(b []byte) { mux.Free(b) }
+
 // NewReader returns a Reader of what ch receives. Closing the channel interrupts
 // it.
 func NewReader[Send any](ch *Channel[Send, []byte]) *Reader {

@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,28 +17,11 @@ import (
 // imageVariable is where programs that a test starts find what portable is.
 const imageVariable = "AFAR_TEST_IMAGE"
 
-// portable is this test binary, built so that it runs anywhere: with the race detector, or with cgo, it does not. Its
-// file has no name, so that nothing is left of it.
-var portable = sync.OnceValues(func() (*os.File, error) {
-	dir, err := os.MkdirTemp("", "afar-image-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "image")
-	cmd := exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", path, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w: %s", err, out)
-	}
-	return os.Open(path)
-})
-
 // abroad is the Config of tests with hosts: links die soon, and this program is known in a form that can go there. Caches of
 // this user stay as they are.
 func abroad(t testing.TB) afar.Config {
 	t.Helper()
-	image, err := portable()
+	image, err := hosttest.Image()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -192,12 +192,17 @@ func setsGOMAXPROCS(env []string) bool {
 
 // start starts all workers at once and waits for them.
 func (p *Pool) start(ctx context.Context) error {
-	errs := make(chan error, len(p.gateways))
-	for _, g := range p.gateways {
-		go func() { errs <- g.open(ctx) }()
+	return together(len(p.gateways), func(i int) error { return p.gateways[i].open(ctx) })
+}
+
+// together does n things at once, waits for all of them and returns the first error.
+func together(n int, do func(i int) error) error {
+	errs := make(chan error, n)
+	for i := range n {
+		go func() { errs <- do(i) }()
 	}
 	var first error
-	for range p.gateways {
+	for range n {
 		if err := <-errs; err != nil && first == nil {
 			first = err
 		}

@@ -90,29 +90,24 @@ func (b beyond) Dial(ctx context.Context, network, address string) (launch.Link,
 // reach returns the host of a target, the way to which begins at via. The pool
 // closes it.
 func (p *Pool) reach(t *target.Target, via reach.Via) *reach.Host {
-	name := t.Remote.String()
-	h := reach.New(via, *t.Remote, reach.Config{
-		Keepalive: p.config.Keepalive, Patience: p.config.StartTimeout,
-		Output: func(line []byte) { p.out.print(t.Name(), line) },
-		Image:  p.program,
-		Wrap:   func(link launch.Link) launch.Link { return p.wrap(name, link) },
-	})
-	p.hosts = append(p.hosts, h)
-	return h
-}
-
-// program finds this program for a system. Building it may take a while, for which
-// there should be a reason to be seen.
-func (p *Pool) program(ctx context.Context, system string) (*ship.Image, error) {
-	slow := time.AfterFunc(time.Second, func() {
-		p.log.Info("afar: building this program to be brought to a host", "system", system)
-	})
-	defer slow.Stop()
 	source := own()
 	if len(p.config.Images) > 0 {
 		source = ship.Own(launch.Executable(), mainFile, p.config.Images)
 	}
-	return source.For(ctx, system)
+	h := reach.New(via, *t.Remote, reach.Config{
+		Keepalive: p.config.Keepalive, Patience: p.config.StartTimeout,
+		Output: func(line []byte) { p.out.print(t.Name(), line) },
+		Wrap:   func(link launch.Link) launch.Link { return p.wrap(t.Remote.String(), link) },
+		Image: func(ctx context.Context, system string) (*ship.Image, error) {
+			slow := time.AfterFunc(time.Second, func() {
+				p.log.Info("afar: building this program to be brought to a host", "system", system)
+			})
+			defer slow.Stop()
+			return source.For(ctx, system)
+		},
+	})
+	p.hosts = append(p.hosts, h)
+	return h
 }
 
 // place says where the workers of a target are started: here, or on a host.
@@ -129,31 +124,20 @@ func (p *Pool) place(t *target.Target) place {
 // count asks the hosts of targets that do not say how many workers they want how
 // many processors they have.
 func (p *Pool) count(ctx context.Context, targets []*target.Target, places []place) error {
-	errs := make(chan error, len(targets))
-	for i, t := range targets {
+	return together(len(targets), func(i int) error {
+		t := targets[i]
 		o, remote := places[i].(*onHost)
 		if !remote || t.Workers > 0 {
-			errs <- nil
-			continue
+			return nil
 		}
-		go func() {
-			hello, err := o.host.Hello(ctx)
-			if err == nil {
-				t.Workers = min(max(1, hello.Concurrency), target.MaxWorkers)
-				o.share = t.Workers
-			} else {
-				err = targetError(t, err)
-			}
-			errs <- err
-		}()
-	}
-	var first error
-	for range targets {
-		if err := <-errs; err != nil && first == nil {
-			first = err
+		hello, err := o.host.Hello(ctx)
+		if err != nil {
+			return targetError(t, err)
 		}
-	}
-	return first
+		t.Workers = min(max(1, hello.Concurrency), target.MaxWorkers)
+		o.share = t.Workers
+		return nil
+	})
 }
 
 // Open opens a gateway from where this one's worker is: a process beside it, or on a

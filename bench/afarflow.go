@@ -16,6 +16,7 @@ var (
 	takeTexts  = afar.Routine(takeTextsRoutine)
 	takeBytes  = afar.Routine(takeBytesRoutine)
 	takeBlocks = afar.Routine(takeBlocksRoutine)
+	takeReused = afar.Routine(takeReusedRoutine)
 	takeInts   = afar.Routine(takeIntsRoutine)
 	giveTexts  = afar.Routine(giveTextsRoutine)
 	giveBytes  = afar.Routine(giveBytesRoutine)
@@ -35,6 +36,10 @@ func takeBytesRoutine(ctx context.Context, ch *afar.Channel[uint64, []byte]) err
 
 func takeBlocksRoutine(ctx context.Context, ch *afar.Channel[uint64, []byte]) error {
 	return serveTake(ctx, ch, largeFlow.items)
+}
+
+func takeReusedRoutine(ctx context.Context, ch *afar.Channel[uint64, []byte]) error {
+	return serveTake(ctx, ch, reusedFlow.items)
 }
 
 func takeIntsRoutine(ctx context.Context, ch *afar.Channel[uint64, int]) error {
@@ -117,6 +122,9 @@ func (f flow) items() items[[]byte] {
 			}
 			d.next = n
 			_, err := d.Write(item)
+			if f.reuse {
+				afar.Recycle(item)
+			}
 			return d.ended, err
 		},
 	}
@@ -190,8 +198,11 @@ func afarInts(way direction) opener {
 
 // afarBytes is []byte.
 func afarBytes(way direction, f flow) opener {
-	if f == largeFlow {
+	switch f {
+	case largeFlow:
 		return afarFlow(way, f.worth, f.items, takeBlocks, giveBlocks)
+	case reusedFlow:
+		return afarFlow(way, f.worth, f.items, takeReused, giveBlocks)
 	}
 	return afarFlow(way, f.worth, f.items, takeBytes, giveBytes)
 }

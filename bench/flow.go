@@ -17,6 +17,7 @@ type flow struct {
 	batch int     // payloads in one write, for those who write bytes and not items
 	worth float64 // what one payload counts in the row's unit
 	keep  bool    // the receiver of bytes gives each payload memory of its own
+	reuse bool    // the receiver of items gives their memory back
 }
 
 // The flows of the rows. Large payloads count as megabytes.
@@ -25,12 +26,14 @@ var (
 	smallItems = flow{size: messageSize, batch: 1, worth: 1}
 	largeFlow  = flow{size: 64 << 10, batch: 1, worth: (64 << 10) / 1e6}
 	keptFlow   = flow{size: 64 << 10, batch: 1, worth: (64 << 10) / 1e6, keep: true}
+	reusedFlow = flow{size: 64 << 10, batch: 1, worth: (64 << 10) / 1e6, reuse: true}
 )
 
 // Contenders of the flows.
 const (
 	nameRawSocket   = "raw, unix socket"
 	nameRawKept     = "raw, unix socket, every block in new memory"
+	nameReused      = "afar, Recv and Recycle"
 	nameBytes       = "afar, Writer and Reader.WriteTo"
 	nameYamuxItems  = "yamux, one long stream, a write per item"
 	nameYamuxWrites = "yamux, one long stream, 64 KiB writes"
@@ -80,10 +83,11 @@ func blockFlows(way direction) experiment {
 	return experiment{
 		figures: []figure{{
 			name: name, title: title, unit: "MB/s",
-			targets: []target{{of: nameBytes, over: nameRawSocket, bound: 0.8}, {over: nameRawKept, bound: 0.8}, {over: nameRawSocket, bound: 0.8, stretch: true}},
+			targets: []target{{of: nameReused, over: nameRawSocket, bound: 0.8}, {of: nameBytes, over: nameRawSocket, bound: 0.8}, {over: nameRawKept, bound: 0.8}, {over: nameRawSocket, bound: 0.8, stretch: true}},
 		}},
 		contenders: []contender{
 			{nameAfar, afarBytes(way, largeFlow)},
+			{nameReused, afarBytes(way, reusedFlow)},
 			{nameBytes, afarReaderWriter(way)},
 			{nameRaw, rawFlow(widePipes, way, largeFlow)},
 			{nameRawSocket, rawFlow(socket, way, largeFlow)},

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/afar-go/afar"
+	"github.com/afar-go/afar/internal/hosttest"
 	"github.com/afar-go/afar/node"
 	"golang.org/x/sys/unix"
 )
@@ -84,7 +85,7 @@ func TestDrainTimeout(t *testing.T) {
 	pool := s.open("?workers=1")
 	at, err := look.On(pool)(within(t), 0)
 	must(t, err)
-	gone := watch(t, at.PID)
+	gone := hosttest.Watch(t, at.PID)
 	_, result := begin(t, pool)
 	s.stop()
 	must(t, s.ended())
@@ -100,7 +101,7 @@ func TestClose(t *testing.T) {
 	pool := s.open("?workers=2")
 	child, err := spawn.On(pool)(within(t), 0)
 	must(t, err)
-	gone := watch(t, child)
+	gone := hosttest.Watch(t, child)
 	_, result := begin(t, pool)
 	must(t, s.node.Close())
 	if err := s.ended(); !errors.Is(err, node.ErrClosed) {
@@ -194,7 +195,7 @@ func (s *site) other() (cmd *exec.Cmd, gone []func()) {
 		if err != nil {
 			t.Fatal(lines.Text())
 		}
-		gone = append(gone, watch(t, pid))
+		gone = append(gone, hosttest.Watch(t, pid))
 	}
 	if len(gone) != 3 {
 		t.Fatalf("the caller has %d processes", len(gone))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/afar-go/afar"
 	"github.com/afar-go/afar/internal/agent"
+	"github.com/afar-go/afar/internal/hosttest"
 	"github.com/afar-go/afar/internal/reach"
 	"github.com/afar-go/afar/internal/ship"
 	"github.com/afar-go/afar/internal/target"
@@ -116,11 +117,11 @@ func TestPool(t *testing.T) {
 	}
 	child, err := spawn.On(pool)(within(t), 0)
 	must(t, err)
-	gone := []func(){watch(t, child)}
+	gone := []func(){hosttest.Watch(t, child)}
 	for _, g := range pool.Gateways() {
 		at, err := look.On(g)(within(t), 0)
 		must(t, err)
-		gone = append(gone, watch(t, at.PID))
+		gone = append(gone, hosttest.Watch(t, at.PID))
 	}
 	must(t, pool.Close())
 	for _, wait := range gone {
@@ -230,7 +231,7 @@ func TestDirectories(t *testing.T) {
 	pool := s.open("?workers=1&dir=a/b")
 	at, err := look.On(pool)(within(t), 0)
 	must(t, err)
-	if !strings.HasSuffix(at.Dir, "/work/a/b") {
+	if !strings.HasSuffix(at.Dir, filepath.Join("work", "a/b")) {
 		t.Errorf("the worker is in %s", at.Dir)
 	}
 	if _, err = link.On(pool)(within(t), "/tmp"); err != nil { // work/a/b/way leads out
@@ -326,7 +327,7 @@ func TestThroughGateway(t *testing.T) {
 	must(t, err)
 	at, err := look.On(next)(within(t), 0)
 	must(t, err)
-	if !strings.HasSuffix(at.Dir, "/work/far") {
+	if !strings.HasSuffix(at.Dir, filepath.Join("work", "far")) {
 		t.Errorf("the worker is in %s", at.Dir)
 	}
 	s.log.wait(t, 2, "caller in", s.callerKey.Public().Fingerprint())

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -15,10 +14,10 @@ import (
 	"time"
 
 	"github.com/afar-go/afar"
+	"github.com/afar-go/afar/internal/hosttest"
 	"github.com/afar-go/afar/node"
 	"github.com/afar-go/afar/trust"
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 )
 
 // The test binary plays every part: it runs the tests and the nodes, it is the
@@ -62,23 +61,6 @@ func (c cached) Run() int {
 	return c.m.Run()
 }
 
-// portable is this test binary as it can be sent away: the race detector makes it
-// one that needs this host's libraries. Its file has no name, so nothing stays of it.
-var portable = sync.OnceValues(func() (*os.File, error) {
-	dir, err := os.MkdirTemp("", "afar-image-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "image")
-	cmd := exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", path, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w: %s", err, out)
-	}
-	return os.Open(path)
-})
-
 // images also works in a program that a test has started.
 func images() map[string]string {
 	return map[string]string{"linux/amd64": os.Getenv(imageVariable), "linux/arm64": os.Getenv(imageVariable)}
@@ -104,7 +86,7 @@ type site struct {
 // newSite starts one. options are those of the caller's line in authorized_keys.
 func newSite(t testing.TB, options string, adjust ...func(*node.Config)) *site {
 	t.Helper()
-	image, err := portable()
+	image, err := hosttest.Image()
 	must(t, err)
 	s := &site{t: t, dir: t.TempDir(), log: newLogBook(t), served: make(chan error, 1)}
 	s.nodeKey, err = trust.NewKey("node")
@@ -217,31 +199,6 @@ func within(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-// watch returns a function that waits until a process, which runs now, has ended.
-func watch(t testing.TB, pid int) (gone func()) {
-	t.Helper()
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err == unix.ESRCH {
-		return func() {}
-	}
-	must(t, err)
-	t.Cleanup(func() { _ = unix.Close(fd) })
-	return func() {
-		t.Helper()
-		for deadline := time.Now().Add(patience); ; {
-			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Until(deadline).Milliseconds()))
-			switch {
-			case n > 0:
-				return
-			case err != nil && err != unix.EINTR:
-				t.Fatal(err)
-			case time.Now().After(deadline):
-				t.Fatalf("process %d is still there", pid)
-			}
-		}
-	}
 }
 
 // logBook keeps what a node logs, and lets others wait for it.

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/afar-go/afar/internal/hosttest"
 	"github.com/afar-go/afar/trust"
 )
 
@@ -277,7 +278,7 @@ func (d *daemon) waiting(on string) (o *other, gone []func()) {
 	if _, err := fmt.Sscan(o.line(), &pid, &child); err != nil {
 		d.t.Fatal(err)
 	}
-	return o, []func(){watch(d.t, pid), watch(d.t, child)}
+	return o, []func(){hosttest.Watch(d.t, pid), hosttest.Watch(d.t, child)}
 }
 
 // Nothing is left of a program whose afar run was killed, on a node or elsewhere.

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"github.com/afar-go/afar"
 	"github.com/afar-go/afar/trust"
@@ -303,29 +302,4 @@ func (o *other) end() said {
 	must(o.t, err)
 	_ = o.cmd.Wait()
 	return said{o.cmd.ProcessState.ExitCode(), string(rest), o.err.String()}
-}
-
-// watch returns a function that waits until a process, which runs now, has ended.
-func watch(t testing.TB, pid int) (gone func()) {
-	t.Helper()
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err == unix.ESRCH {
-		return func() {}
-	}
-	must(t, err)
-	t.Cleanup(func() { _ = unix.Close(fd) })
-	return func() {
-		t.Helper()
-		for deadline := time.Now().Add(patience); ; {
-			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Until(deadline).Milliseconds()))
-			switch {
-			case n > 0:
-				return
-			case err != nil && err != unix.EINTR:
-				t.Fatal(err)
-			case time.Now().After(deadline):
-				t.Fatalf("process %d is still there", pid)
-			}
-		}
-	}
 }

@@ -77,7 +77,9 @@ func (s *Serving) Wait() error {
 	s.mu.Unlock()
 	s.closer.Wait()
 	err := s.conn.Session().Err()
-	if errors.Is(err, io.EOF) || errors.Is(err, mux.ErrClosed) {
+	switch {
+	case errors.Is(err, mux.ErrClosed), // this side ended it
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrClosedPipe): // the far side did, while this one read or wrote
 		return nil
 	}
 	return err

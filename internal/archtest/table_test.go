@@ -33,7 +33,8 @@ var table = []row{
 		exits:   "a worker whose link has ended must not outlive it"},
 	{path: "internal/ring", layer: 0, duty: "bytes through memory that two processes share",
 		modules: map[string]string{"golang.org/x/sys": "memory without a name, and mapping it"}},
-	{path: "internal/hosttest", layer: 0, duty: "hosts for tests: network namespaces, each with an sshd"},
+	{path: "internal/hosttest", layer: 0, duty: "hosts for tests: network namespaces, each with an sshd",
+		modules: map[string]string{"golang.org/x/sys": "waiting for the end of a process that is not a child"}},
 	{path: "internal/testlink", layer: 0, duty: "links that delay, cut, corrupt and throttle, for tests only"},
 
 	{path: "internal/mux", layer: 1, duty: "many streams on one link: credit, keepalive, go-away"},
