@@ -24,14 +24,14 @@ type Runner interface {
 	Run(ctx context.Context, call *Call) (*Reply, error)
 }
 
-// Call is one invocation on its way. A Runner may change a copy of it.
+// Call is one invocation on its way. A Runner may change a copy of it, or keep
+// what it says and make the call later, in another process of the same program.
 type Call struct {
 	Function string            // the function's name
+	Key      string            // what tells it from others: its name and types, as its Function has them
 	Input    []byte            // its argument, encoded; do not change it
 	Header   map[string]string // what Header returns in the function: trace headers and the like
 	Policy   Policy
-
-	f *registry.Function
 }
 
 // Reply is the outcome of a call that succeeded.
@@ -138,7 +138,7 @@ func (r *route) run(ctx context.Context, f *registry.Function, p *dispatch.Pendi
 }
 
 func (r *route) runForeign(ctx context.Context, f *registry.Function, input []byte) ([]byte, error) {
-	reply, err := r.foreign.Run(ctx, &Call{Function: f.Name, Input: input, f: f, Header: optionsOf(ctx).header})
+	reply, err := r.foreign.Run(ctx, &Call{Function: f.Name, Key: f.Key(), Input: input, Header: optionsOf(ctx).header})
 	if err != nil {
 		return nil, err
 	}
@@ -164,15 +164,20 @@ func (r *route) do(ctx context.Context, spec *dispatch.Spec, p *dispatch.Pending
 
 // runCall is the Run method of our own Runners.
 func (r *route) runCall(ctx context.Context, c *Call) (*Reply, error) {
-	if c.f == nil {
+	if c.Key == "" {
 		return nil, fmt.Errorf("%w: %q: a Call must come from a Function", ErrUnknownFunction, c.Function)
+	}
+	f := registry.Lookup(c.Key)
+	if f == nil {
+		f = &registry.Function{Name: c.Function} // who runs it may have it
 	}
 	over := *r
 	over.policy = merge(r.policy, c.Policy)
-	spec, err := over.spec(ctx, c.f, c.Header)
+	spec, err := over.spec(ctx, f, c.Header)
 	if err != nil {
 		return nil, err
 	}
+	spec.Key = c.Key
 	p := dispatch.NewPending()
 	defer p.Put()
 	p.Buf = append(p.Buf[:0], c.Input...)
@@ -280,7 +285,8 @@ type here struct{}
 
 // Run runs the call's function.
 func (here) Run(ctx context.Context, c *Call) (*Reply, error) {
-	if c.f == nil {
+	f := registry.Lookup(c.Key)
+	if f == nil {
 		return nil, fmt.Errorf("%w: %q: a Call must come from a Function", ErrUnknownFunction, c.Function)
 	}
 	started := time.Now() // before the deadline is set, so that who returns at it is late
@@ -289,7 +295,7 @@ func (here) Run(ctx context.Context, c *Call) (*Reply, error) {
 		ctx, cancel = context.WithTimeout(ctx, t)
 		defer cancel()
 	}
-	out, err := c.f.Invoke(ctx, c.Input, nil)
+	out, err := f.Invoke(ctx, c.Input, nil)
 	if t := c.Policy.Timeout; t > 0 && time.Since(started) >= t {
 		return nil, publicError(c.Function, "", ErrTimeout)
 	}

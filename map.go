@@ -150,7 +150,11 @@ func (f *Function[In, Out]) mapping(ctx context.Context, r Runner, in iter.Seq[I
 
 func (m *mapping[In, Out]) begin() error {
 	if m.route.foreign != nil {
-		m.tickets = make(chan struct{}, foreignCalls)
+		n := foreignCalls
+		if r, ok := m.route.foreign.(interface{ InFlight() int }); ok {
+			n = max(1, r.InFlight())
+		}
+		m.tickets = make(chan struct{}, n)
 		return nil
 	}
 	spec, err := m.route.spec(m.ctx, m.f.f, nil)

@@ -163,7 +163,7 @@ func parseNote(item []byte) (*Note, error) {
 	}
 	switch kind &^ noteStreamed {
 	case noteRecord:
-		n.Record = parseRecord(r)
+		n.Record = ParseRecord(r)
 	case noteProgress:
 		n.Done, n.Total = r.Varint(), r.Varint()
 	default:
@@ -270,9 +270,9 @@ func (r *Running) Enabled(level slog.Level) bool {
 func (r *Running) Log(rec *Record) error {
 	return r.note(func(b []byte) []byte {
 		head := r.appendNote(noteRecord, b)
-		if item := rec.append(head); len(item) <= maxRecord {
+		if item := rec.Append(head); len(item) <= maxRecord {
 			return item
 		}
-		return rec.cut().append(head[:len(head):len(head)])
+		return rec.cut().Append(head[:len(head):len(head)])
 	})
 }

@@ -328,8 +328,8 @@ func TestRecordsTravel(t *testing.T) {
 		slog.Any("addr", netip.MustParseAddr("::1")), slog.Any("err", io.EOF), slog.Any("bad", badStringer{}),
 		slog.Any("worse", &badError{"panic"}), slog.Any("nil", nil),
 	}}
-	r := wire.NewReader(rec.append(nil))
-	got := parseRecord(r)
+	r := wire.NewReader(rec.Append(nil))
+	got := ParseRecord(r)
 	if err := r.End(); err != nil {
 		t.Fatal(err)
 	}
@@ -383,7 +383,7 @@ func FuzzNote(f *testing.F) {
 	f.Fuzz(func(t *testing.T, item []byte) {
 		n, err := parseNote(item)
 		if err == nil && n.Record != nil {
-			n.Record.append(nil)
+			n.Record.Append(nil)
 		}
 	})
 }

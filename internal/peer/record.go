@@ -34,7 +34,8 @@ const (
 	attrGroup
 )
 
-func (r *Record) append(dst []byte) []byte {
+// Append appends the record's encoding.
+func (r *Record) Append(dst []byte) []byte {
 	dst = appendTime(dst, r.Time)
 	dst = wire.AppendVarint(dst, int64(r.Level))
 	dst = wire.AppendText(dst, r.Message)
@@ -125,7 +126,8 @@ func text(v slog.Value) (s string) {
 	return v.String()
 }
 
-func parseRecord(r *wire.Reader) *Record {
+// ParseRecord reads what Append has written; what is wrong with it is r's error.
+func ParseRecord(r *wire.Reader) *Record {
 	return &Record{Time: parseTime(r), Level: slog.Level(r.Varint()), Message: r.Text(), Attrs: parseAttrs(r, 0)}
 }
 

@@ -1,0 +1,103 @@
+package queue
+
+import (
+	"context"
+	"sync"
+)
+
+// batcher gathers what many ask for at the same time into one request: while
+// requests are under way, what comes goes into the next. There is no timer in it, so
+// one who is alone does not wait.
+type batcher[T, R any] struct {
+	do       func(ctx context.Context, items []T) ([]R, error)
+	max      int // items of a request
+	parallel int // requests at a time
+
+	mu      sync.Mutex
+	waiting []*asked[T, R]
+	running int
+}
+
+// asked is one who waits for an answer.
+type asked[T, R any] struct {
+	ctx    context.Context
+	item   T
+	result R
+	err    error
+	done   chan struct{}
+}
+
+// ask adds an item to the next request and waits for its answer. When ctx ends
+// before, the item may have been asked for all the same.
+func (b *batcher[T, R]) ask(ctx context.Context, item T) (result R, err error) {
+	a := &asked[T, R]{ctx: ctx, item: item, done: make(chan struct{})}
+	b.mu.Lock()
+	b.waiting = append(b.waiting, a)
+	if b.running < b.parallel {
+		b.running++
+		go b.run()
+	}
+	b.mu.Unlock()
+	select {
+	case <-a.done:
+		return a.result, a.err
+	case <-ctx.Done():
+		return result, context.Cause(ctx)
+	}
+}
+
+// run makes requests until nobody waits.
+func (b *batcher[T, R]) run() {
+	for {
+		b.mu.Lock()
+		n := min(len(b.waiting), b.max)
+		batch := b.waiting[:n:n]
+		b.waiting = b.waiting[n:]
+		if n == 0 {
+			b.running--
+			b.waiting = nil
+			b.mu.Unlock()
+			return
+		}
+		b.mu.Unlock()
+		b.request(batch)
+	}
+}
+
+// request makes one request. It is canceled when nobody waits for it any more.
+func (b *batcher[T, R]) request(batch []*asked[T, R]) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(batch[0].ctx))
+	defer cancel()
+	left := newCountdown(len(batch), cancel)
+	items := make([]T, len(batch))
+	for i, a := range batch {
+		items[i] = a.item
+		stop := context.AfterFunc(a.ctx, left.down)
+		defer stop()
+	}
+	results, err := b.do(ctx, items)
+	for i, a := range batch {
+		a.err = err
+		if i < len(results) && err == nil {
+			a.result = results[i]
+		}
+		close(a.done)
+	}
+}
+
+// countdown does something when the last of several has said so.
+type countdown struct {
+	mu   sync.Mutex
+	left int
+	do   func()
+}
+
+func newCountdown(n int, do func()) *countdown { return &countdown{left: n, do: do} }
+
+func (c *countdown) down() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.left--; c.left == 0 {
+		c.do()
+	}
+}
