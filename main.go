@@ -27,7 +27,7 @@ import (
 // variables, since a worker knows only those.
 func Main() {
 	launch.RememberImage()
-	mainFile = ship.FileOfMain()
+	ship.RememberMain()
 	inherited, isWorker, err := launch.Inherit()
 	registry.Seal()
 	if nonce := os.Getenv(ship.AgentVariable); nonce != "" && !isWorker {
@@ -76,6 +76,9 @@ func (g *Gateway) compare(h *wire.Hello, image string) error {
 	}
 	if image != h.Image {
 		return fmt.Errorf("another program: image %s here, %s there", image, h.Image)
+	}
+	if g.pool.foreign {
+		return nil
 	}
 	var keys []string
 	for _, f := range registry.Functions() {

@@ -17,6 +17,7 @@ import (
 	"github.com/afar-go/afar/internal/launch"
 	"github.com/afar-go/afar/internal/reach"
 	"github.com/afar-go/afar/internal/registry"
+	"github.com/afar-go/afar/internal/ship"
 	"github.com/afar-go/afar/internal/target"
 )
 
@@ -76,6 +77,7 @@ type Pool struct {
 	out      *printer
 	log      *slog.Logger
 	wrap     launch.Wrapper
+	foreign  bool         // its workers are another program than this one
 	home     *handle.Home // of the program, or of the worker that opened the pool
 	hosts    []*reach.Host
 
@@ -100,7 +102,7 @@ func (c Config) Open(ctx context.Context, targets ...string) (*Pool, error) {
 		return nil, errors.New("afar: call afar.Main() first in main (or in TestMain) to use workers in processes")
 	}
 	p := &Pool{config: c, dispatch: dispatch.New(), done: make(chan struct{}),
-		wrap: launch.WrapperOf(ctx), home: homeOf(ctx)}
+		wrap: launch.WrapperOf(ctx), home: homeOf(ctx), foreign: ship.IsForeign(ctx)}
 	p.log = slog.New(p.config.handler())
 	p.out = &printer{to: c.Stderr}
 	if c.Stderr == nil {

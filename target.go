@@ -90,10 +90,7 @@ func (b beyond) Dial(ctx context.Context, network, address string) (launch.Link,
 // reach returns the host of a target, the way to which begins at via. The pool
 // closes it.
 func (p *Pool) reach(t *target.Target, via reach.Via) *reach.Host {
-	source := own()
-	if len(p.config.Images) > 0 {
-		source = ship.Own(launch.Executable(), mainFile, p.config.Images)
-	}
+	source := ship.Running(p.config.Images)
 	h := reach.New(via, *t.Remote, reach.Config{
 		Keepalive: p.config.Keepalive, Patience: p.config.StartTimeout,
 		Output: func(line []byte) { p.out.print(t.Name(), line) },
@@ -226,13 +223,6 @@ func (n *nest) close() {
 		_ = p.Close()
 	}
 }
-
-// mainFile is the source file of the program's main, by which its source is found;
-// of a test it is a generated one. It may be empty.
-var mainFile string
-
-// own finds the images of this program when nobody gives any.
-var own = sync.OnceValue(func() *ship.Source { return ship.Own(launch.Executable(), mainFile, nil) })
 
 // outOfReach is how long a host that is out of reach is tried again before its
 // gateways give up.

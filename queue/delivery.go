@@ -7,13 +7,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/afar-go/afar"
 	"github.com/afar-go/afar/internal/peer"
+	"github.com/afar-go/afar/trust"
 )
 
 // delivery is an attempt at a task, here.
@@ -57,14 +60,14 @@ func (d *delivery) run() *ended {
 	if d.work.stopped() {
 		return d.settle(Settlement{Ending: EndRelease})
 	}
-	o, err := parseOrder(d.Body)
+	o, by, err := openBody(d.work.queue.name, d.ID, d.Body)
 	if err != nil {
 		return d.reject(err)
 	}
 	if d.Attempt > o.most() {
 		return d.exhausted()
 	}
-	reply, err := d.call(o)
+	reply, err := d.call(o, by)
 	if err != nil {
 		return d.failed(o, err)
 	}
@@ -72,8 +75,8 @@ func (d *delivery) run() *ended {
 }
 
 // call runs the function.
-func (d *delivery) call(o *order) (*afar.Reply, error) {
-	to, err := d.work.places.of(d.ctx, o)
+func (d *delivery) call(o *order, by trust.PublicKey) (*afar.Reply, error) {
+	to, err := d.place(o, by)
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +89,17 @@ func (d *delivery) call(o *order) (*afar.Reply, error) {
 	ctx = afar.WithProgress(ctx, func(_ string, done, total int64) { d.report(done, total) })
 	return to.Run(ctx, &afar.Call{Function: o.Function, Key: o.Key, Input: o.Input, Header: d.header(o),
 		Policy: afar.Policy{Timeout: o.Timeout, MaxAttempts: 1}})
+}
+
+// place is where the function runs.
+func (d *delivery) place(o *order, by trust.PublicKey) (afar.Runner, error) {
+	programs := d.work.config.Programs
+	if programs == nil {
+		return d.work.places.of(d.ctx, o)
+	}
+	q := d.work.queue
+	return programs.Runner(d.ctx, &Foreign{Queue: q.name, ID: d.ID, Function: o.Function, Command: o.Function == commandName,
+		Key: by, Images: o.Programs, Open: q.broker.Blobs(q.name).Get})
 }
 
 // header tells the function, beside what its submitter has to say, which task it runs.
@@ -134,12 +148,20 @@ func (d *delivery) failed(o *order, err error) *ended {
 	case !o.Insist && d.answers(err):
 		return d.fail(EndFailed, err)
 	case d.Attempt < o.most():
-		return d.settle(Settlement{Ending: EndRetry, Delay: o.pause(d.Attempt), Error: encodeError(err)})
+		pause := o.pause(d.Attempt)
+		if !d.answers(err) && !errors.Is(err, afar.ErrWorkerLost) {
+			pause = max(pause, unablePause) // so that somebody else can have it
+		}
+		return d.settle(Settlement{Ending: EndRetry, Delay: pause, Error: encodeError(err)})
 	case o.Attempts == 1 && d.answers(err):
 		return d.fail(EndFailed, err)
 	}
 	return d.reject(err)
 }
+
+// unablePause is the least pause after an attempt in which the worker could not run the
+// function: it does not have it, or no place for it.
+const unablePause = time.Second
 
 // answers tells whether an error is the function's, or its timeout.
 func (d *delivery) answers(err error) bool {
@@ -190,6 +212,11 @@ func (d *delivery) settle(s Settlement) *ended {
 // say takes a record of the function.
 func (d *delivery) say(rec *peer.Record) {
 	b := appendLog(d.work.config.Name, d.Attempt, rec)
+	if len(b) > maxRecord {
+		b = appendLog(d.work.config.Name, d.Attempt, &peer.Record{Time: rec.Time, Level: rec.Level,
+			Message: strings.ToValidUTF8(rec.Message[:min(len(rec.Message), maxRecord/2)], ""),
+			Attrs:   []slog.Attr{slog.String("!CUT", fmt.Sprintf("message of %d bytes, %d attributes", len(rec.Message), len(rec.Attrs)))}})
+	}
 	d.mu.Lock()
 	if d.logged+len(b) > maxLog {
 		d.unlogged++

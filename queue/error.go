@@ -24,16 +24,20 @@ var (
 	// ErrLeaseLost is the cause with which a function's context ends when its task was
 	// given to another worker, or has an outcome already.
 	ErrLeaseLost = errors.New("queue: the lease of the task is lost")
+	// ErrUnauthorized means that a task is not signed, or by nobody who may submit it.
+	ErrUnauthorized = errors.New("queue: the task is not authorised")
 )
 
 func init() {
 	afar.RegisterError("afar.queue.ErrDead", ErrDead)
 	afar.RegisterError("afar.queue.ErrReject", ErrReject)
+	afar.RegisterError("afar.queue.ErrUnauthorized", ErrUnauthorized)
 }
 
 // encodeError encodes the error of an attempt, so that those who read it find in it
 // what errors.Is and errors.As would have found.
-func encodeError(err error) []byte { return peer.EncodeError(err).Append(nil) }
+// Of one that is too large for a broker the text is cut.
+func encodeError(err error) []byte { return peer.EncodeShort(err) }
 
 // decodeError is the reverse. Bytes that are no error make one that says so.
 func decodeError(data []byte) error {

@@ -24,6 +24,9 @@ type LogRecord struct {
 // them is counted, and said at the end.
 const maxLog = 1 << 20
 
+// maxRecord is how many bytes a record may have at a broker; a longer one is cut.
+const maxRecord = 60 << 10
+
 // appendLog encodes a record.
 func appendLog(worker string, attempt int, r *peer.Record) []byte {
 	return r.Append(wire.AppendInt(wire.AppendText(nil, worker), attempt))

@@ -22,6 +22,7 @@ type Queue struct {
 	submits batcher[Task, bool]
 	states  batcher[string, TaskState]
 	ear     *ear
+	signer  *signer // nil: tasks are not signed
 }
 
 // New returns a queue of a broker. Queues come to be by being used: an error of the name
@@ -82,7 +83,18 @@ func (q *Queue) submit(ctx context.Context, call *afar.Call, s *submission) (kno
 		}
 		o.Input, t.Blobs = nil, []string{o.Blob}
 	}
+	if q.signer != nil {
+		if o.Programs, err = q.signer.bring(ctx); err != nil {
+			return false, cause(ctx, err)
+		}
+		t.Blobs = append(t.Blobs, hashes(o.Programs)...)
+	}
 	t.Body = o.append(make([]byte, 0, len(o.Input)+len(o.Key)+len(o.Function)+64))
+	if q.signer != nil {
+		if t.Body, err = q.signer.sign(t.ID, t.Body); err != nil {
+			return false, err
+		}
+	}
 	if len(t.Body) > maxBody {
 		return false, &tooLarge{len(t.Body) - len(o.Input)}
 	}

@@ -10,14 +10,17 @@ import (
 	"github.com/afar-go/afar/internal/wire"
 )
 
-// bodyVersion is the first byte of an order and of an answer.
-const bodyVersion = 1
+// First bytes of bodies and outcomes.
+const (
+	bodyVersion   = 1 // an order, or an answer
+	signedVersion = 2 // an order, and a signature
+)
 
 // order is what a task asks for: the Body of a Task.
 type order struct {
-	Function string // its name
-	Key      string // its name and types
-	Image    string // hash of the program that submitted it, if that can be had from the blobs
+	Function string            // its name
+	Key      string            // its name and types
+	Programs map[string]string // hashes of the program that submitted it, by system, if they are among the blobs
 	Header   map[string]string
 	Timeout  time.Duration
 	Attempts int             // at most; 0: DefaultMaxAttempts
@@ -30,11 +33,8 @@ type order struct {
 func (o *order) append(dst []byte) []byte {
 	dst = wire.AppendText(append(dst, bodyVersion), o.Function)
 	dst = wire.AppendText(dst, o.Key)
-	dst = wire.AppendText(dst, o.Image)
-	dst = binary.AppendUvarint(dst, uint64(len(o.Header)))
-	for _, k := range slices.Sorted(maps.Keys(o.Header)) {
-		dst = wire.AppendText(wire.AppendText(dst, k), o.Header[k])
-	}
+	dst = appendMap(dst, o.Programs)
+	dst = appendMap(dst, o.Header)
 	dst = wire.AppendLong(dst, int64(o.Timeout))
 	insist := byte(0)
 	if o.Insist {
@@ -55,14 +55,7 @@ func parseOrder(body []byte) (*order, error) {
 	if v := r.Byte(); r.Err() == nil && v != bodyVersion {
 		return nil, fmt.Errorf("queue: a task of version %d; this program knows version %d", v, bodyVersion)
 	}
-	o := &order{Function: r.Text(), Key: r.Text(), Image: r.Text()}
-	for n := r.Count(); n > 0 && r.Err() == nil; n-- {
-		if o.Header == nil {
-			o.Header = map[string]string{}
-		}
-		k := r.Text()
-		o.Header[k] = r.Text()
-	}
+	o := &order{Function: r.Text(), Key: r.Text(), Programs: parseMap(r), Header: parseMap(r)}
 	o.Timeout, o.Attempts, o.Insist = time.Duration(r.Long()), r.Int(), r.Flags(1) != 0
 	for n := r.Count(); n > 0 && r.Err() == nil; n-- {
 		o.Pauses = append(o.Pauses, time.Duration(r.Long()))
@@ -72,6 +65,27 @@ func parseOrder(body []byte) (*order, error) {
 		return nil, fmt.Errorf("queue: not a task of afar: %w", err)
 	}
 	return o, nil
+}
+
+func appendMap(dst []byte, m map[string]string) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(m)))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		dst = wire.AppendText(wire.AppendText(dst, k), m[k])
+	}
+	return dst
+}
+
+func parseMap(r *wire.Reader) map[string]string {
+	n := r.Count()
+	if n == 0 {
+		return nil
+	}
+	m := make(map[string]string, min(n, 64))
+	for ; n > 0 && r.Err() == nil; n-- {
+		k := r.Text()
+		m[k] = r.Text()
+	}
+	return m
 }
 
 // most is how often the task may be attempted when its workers are lost.

@@ -41,6 +41,9 @@ type WorkConfig struct {
 	Level slog.Leveler
 	// Log gets what happens to the worker itself. nil: slog.Default.
 	Log *slog.Logger
+	// Programs runs the tasks instead of Pool, those of other programs too: it is what a
+	// node has. nil: all tasks are taken to be this program's.
+	Programs Programs
 	// Commands allows tasks that are a Command, which anybody can be who can submit.
 	Commands bool
 }

@@ -135,18 +135,6 @@ func (s *Source) make(ctx context.Context, own *Image, ownErr error, system stri
 	return image, b, err
 }
 
-// FileOfMain returns the source file of main.main, which is to be among the callers.
-func FileOfMain() string {
-	callers := make([]uintptr, 64)
-	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers)])
-	for {
-		frame, more := frames.Next()
-		if frame.Function == "main.main" || !more {
-			return frame.File
-		}
-	}
-}
-
 // testMain is the file that main.main of a test is in.
 const testMain = "_testmain.go"
 
