@@ -1,0 +1,360 @@
+-- What all scripts share. Record and key formats are described in record.go.
+local K, call = KEYS[1], redis.call
+local sub, find, byte, concat = string.sub, string.find, string.byte, table.concat
+local broker, slot, request, again = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+
+local clock = call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local ms = math.floor(now / 1000)
+local meta = call('HMGET', K .. 'meta', 'seq', 'waiting', 'delayed', 'running', 'paused')
+local seq, waiting = tonumber(meta[1]) or 0, tonumber(meta[2]) or 0
+local delayed, running = tonumber(meta[3]) or 0, tonumber(meta[4]) or 0
+local paused, waitedBefore = meta[5] == '1', waiting
+local dueHead = call('ZRANGE', K .. 'due', 0, 0, 'WITHSCORES')
+local due = tonumber(dueHead[2])
+local bell = false
+
+-- The score of those that come back is smaller by this, so they are before all others.
+local BACK = 4000000000000000
+local DAY, HOUR = 86400000, 3600000
+
+local function digits(n) return string.format('%.0f', n) end
+
+-- tick reserves n numbers that grow with the clock, and returns the first.
+local function tick(n)
+  local first = math.max(seq + 1, now)
+  seq = first + n - 1
+  return first
+end
+
+-- parse reads a record's header. Those of a batch are mostly the same.
+local parsed = {}
+local function parse(header)
+  local h = parsed[header]
+  if h == nil then
+    local token, born, attempt, started, flags, worker, retention, priority, label, blobs, client, group = string.match(header,
+      '^(%d+) (%d+) (%d+) (%d+) (%S+) =(%S*) (%d+) ([012]) (%d+) (%d+) =(%S*) =(%S*)$')
+    h = token and { token = token, born = born, attempt = tonumber(attempt), started = started, flags = flags, worker = worker,
+      retention = tonumber(retention), priority = priority, label = tonumber(label), blobs = tonumber(blobs),
+      client = client, group = group,
+      plain = (flags == '-' or flags == '-o') and retention == '0' and blobs == '0' } or false
+    parsed[header] = h
+  end
+  return h
+end
+
+-- open returns the header of a record and where it ends; nil if it is none.
+local function open(rec)
+  local nl = rec and find(rec, '\n', 18, true)
+  local h = nl and parse(sub(rec, 18, nl - 1))
+  if h then return h, nl end
+end
+
+-- header writes one with some fields changed.
+local function header(h, token, attempt, started, flags, worker, born)
+  return concat({ token, born or h.born, attempt, started, flags, '=' .. worker, digits(h.retention), h.priority, h.label, h.blobs,
+    '=' .. h.client, '=' .. h.group }, ' ')
+end
+
+local function has(h, flag) return find(h.flags, flag, 1, true) end
+local function with(flags, flag) return find(flags, flag, 1, true) and flags or flags .. flag end
+local function without(flags, flag) return (string.gsub(flags, flag, '')) end
+
+-- wakeAt remembers that something is due, and has waiting takers look at it again if
+-- it is the first thing that is.
+local function wakeAt(at, member)
+  call('ZADD', K .. 'due', digits(at), member)
+  if not due or at < due then due, bell = at, true end
+end
+
+-- born is the number with which a task was submitted.
+local function born(rec, h) return h.born == '0' and sub(rec, 2, 17) or h.born end
+
+local function lane(h) return h.priority .. ':' .. h.group end
+
+-- enlist gives a group its turns if it has none.
+local function enlist(priority, group)
+  local l = priority .. ':' .. group
+  if call('EXISTS', K .. 'l:' .. l, K .. 'back:' .. l) == 0 then
+    call('RPUSH', K .. 'turn:' .. priority, group)
+  end
+end
+
+-- stamp gives a task a new number, with which it comes into a new state.
+local function stamp(state, rec, h, nl, attempt, flags)
+  return state .. digits(tick(1)) .. header(h, h.token, attempt, h.started, flags, h.worker, born(rec, h)) .. sub(rec, nl)
+end
+
+-- comeBack puts a task that was given before into its lane, before those that were not.
+local function comeBack(id, rec, h)
+  enlist(h.priority, h.group)
+  call('HSET', K .. 'tasks', id, rec)
+  call('ZADD', K .. 'back:' .. lane(h), digits(tonumber(sub(rec, 2, 17)) - BACK), id)
+  waiting = waiting + 1
+end
+
+-- What leaves a lease is counted, and the leases of a Take are forgotten together.
+local left, idle = {}, {}
+local function leave(id, h)
+  running = running - 1
+  left[h.token] = (left[h.token] or 0) + 1
+  idle[h.worker] = (idle[h.worker] or 0) + 1
+  if has(h, 'o') then call('ZREM', K .. 'due', 'l' .. id) end
+end
+
+local function flushLeft()
+  for token, n in pairs(left) do
+    local there = tonumber(call('HGET', K .. 'takes', token) or '')
+    if there and there <= n then
+      call('HDEL', K .. 'takes', token)
+      call('DEL', K .. 'k:' .. token)
+      call('ZREM', K .. 'due', 't' .. token)
+    elseif there then
+      call('HINCRBY', K .. 'takes', token, -n)
+    end
+  end
+  for worker, n in pairs(idle) do
+    if call('HINCRBY', K .. 'busy', worker, -n) <= 0 then call('HDEL', K .. 'busy', worker) end
+  end
+  left, idle = {}, {}
+end
+
+-- Clients are told of a whole batch in one entry, whose ID counts events, so that a
+-- topic can be trimmed by events.
+local told, ended = {}, { ['4'] = 0, ['5'] = 0, ['7'] = 0 }
+local function flushTold()
+  for client, events in pairs(told) do
+    local n = #events / 2
+    local at = call('INCRBY', K .. 'n:' .. client, n)
+    if at == n then
+      at = now + n
+      call('SET', K .. 'n:' .. client, digits(at))
+    end
+    local key = K .. 'c:' .. client
+    call('XADD', key, 'MINID', '~', digits(at - 10000), digits(at) .. '-0', unpack(events))
+    call('PEXPIRE', key, 2 * HOUR)
+    call('PEXPIRE', K .. 'n:' .. client, 2 * HOUR)
+  end
+  for state, n in pairs(ended) do
+    if n > 0 then call('HINCRBY', K .. 'meta', state, n) end
+  end
+  told, ended = {}, { ['4'] = 0, ['5'] = 0, ['7'] = 0 }
+end
+
+local function tell(client, id, event)
+  if client == '' then return end
+  local t = told[client]
+  if not t then t = {} told[client] = t end
+  t[#t + 1] = id
+  t[#t + 1] = event
+end
+
+-- say adds records to a task's topic.
+local function say(id, records)
+  local args = {}
+  for _, r in ipairs(records) do
+    args[#args + 1] = 'l'
+    args[#args + 1] = r
+  end
+  call('XADD', K .. 't:' .. id, 'MAXLEN', '~', 10000, '*', unpack(args))
+end
+
+-- keepBlob keeps a blob that nobody names for at least so long.
+local function keepBlob(hash, keep)
+  local key = K .. 'x:' .. hash
+  local ttl = call('PTTL', key)
+  if ttl >= 0 and ttl < keep then call('PEXPIRE', key, digits(keep)) end
+end
+
+local function unref(hash)
+  if call('HINCRBY', K .. 'refs', hash, -1) <= 0 then
+    call('HDEL', K .. 'refs', hash)
+    local keep = call('HGET', K .. 'x:' .. hash, 'keep')
+    if keep then call('PEXPIRE', K .. 'x:' .. hash, keep) end
+  end
+end
+
+local function ref(hash)
+  call('HINCRBY', K .. 'refs', hash, 1)
+  call('PERSIST', K .. 'x:' .. hash)
+end
+
+-- eachBlob calls f with the blobs that a task needs.
+local function eachBlob(rec, nl, h, f)
+  local at = nl + 1 + h.label
+  for i = 1, h.blobs do
+    f(sub(rec, at, at + 63))
+    at = at + 64
+  end
+end
+
+-- note remembers how a delivery ended, for settlements that come late or twice.
+local function note(id, token, code)
+  local notes = (call('HGET', K .. 'notes', id) or '') .. token .. ':' .. code .. ','
+  call('HSET', K .. 'notes', id, sub(notes, -1280))
+end
+
+-- noted tells whether a delivery ended so.
+local function noted(notes, w) return find(',' .. notes, ',' .. w.token .. ':' .. w.code .. ',', 1, true) end
+
+-- finish gives a task its outcome. e has state (a digit), outcome, worker, token and
+-- code of the settlement, log and blobs of it. The caller flushes.
+local function finish(id, rec, h, nl, e)
+  local event = e.state .. h.attempt .. ' ' .. e.worker .. '\n' .. e.outcome
+  tell(h.client, id, event)
+  if ended[e.state] then ended[e.state] = ended[e.state] + 1 end
+  local notes = has(h, 't') and call('HGET', K .. 'notes', id) or '-'
+  if notes ~= '-' then call('HDEL', K .. 'notes', id) end
+  local kept = e.state == '6' or h.retention > 0
+  local topic, keep = K .. 't:' .. id, math.max(h.retention, 60000)
+  if e.log and #e.log > 0 then say(id, e.log) end
+  if has(h, 'l') or (e.log and #e.log > 0) or call('ZREM', K .. 'watch', id) == 1 then
+    call('XADD', topic, '*', 'e', event)
+    if e.state == '6' then call('PERSIST', topic) else call('PEXPIRE', topic, digits(keep)) end
+  end
+  if kept then
+    local o = concat({ e.state .. born(rec, h), h.attempt, h.started, digits(ms), digits(h.retention), h.priority, e.token, e.code,
+      h.label, '=' .. e.worker, '=' .. h.group, notes }, ' ') .. '\n' .. sub(rec, nl + 1, nl + h.label) .. e.outcome
+    if e.state == '6' then
+      call('SET', K .. 'o:' .. id, o)
+    else
+      call('SET', K .. 'o:' .. id, o, 'PX', digits(h.retention))
+      call('ZADD', K .. 'forget', digits(ms + h.retention), e.state .. id)
+    end
+    call('ZADD', K .. 'e:' .. e.state, digits(tick(1)), id)
+  end
+  for _, hash in ipairs(e.blobs or {}) do
+    if e.state == '6' then
+      ref(hash)
+      call('RPUSH', K .. 'y:' .. id, hash)
+    else
+      keepBlob(hash, h.retention)
+    end
+  end
+  if e.state == '6' then
+    call('HSET', K .. 'tasks', id, 'x' .. sub(rec, 2))
+    return
+  end
+  if has(h, 'p') then
+    if kept then call('PEXPIRE', K .. 'p:' .. id, digits(h.retention)) else call('DEL', K .. 'p:' .. id) end
+  end
+  if has(h, 'g') then call('HDEL', K .. 'progress', id) end
+  if has(h, 'u') then call('HDEL', K .. 'unwanted', id) end
+  eachBlob(rec, nl, h, unref)
+  call('HDEL', K .. 'tasks', id)
+end
+
+-- tried adds an attempt to those of a task.
+local function tried(id, worker, lost, err)
+  local key = K .. 'p:' .. id
+  call('RPUSH', key, digits(ms) .. ' ' .. lost .. ' ' .. worker .. '\n' .. err)
+  call('LTRIM', key, -32, -1)
+end
+
+-- cancel ends a task that was to be canceled.
+local function cancel(id, rec, h, nl, token, code)
+  local outcome = call('HGET', K .. 'unwanted', id) or ''
+  finish(id, rec, h, nl, { state = '7', outcome = outcome, worker = '', token = token, code = code })
+end
+
+-- lose ends a lease that was not renewed.
+local function lose(id, rec, h, nl)
+  leave(id, h)
+  tried(id, h.worker, '1', '')
+  note(id, h.token, 'x')
+  rec = stamp('w', rec, h, nl, h.attempt, with(with(without(h.flags, 'o'), 'p'), 't'))
+  h, nl = open(rec)
+  if has(h, 'u') then return cancel(id, rec, h, nl, '0', '0') end
+  comeBack(id, rec, h)
+end
+
+-- unplace takes a task out of where it waits.
+local function unplace(id, rec, h)
+  local state = byte(rec)
+  if state == 114 then
+    leave(id, h)
+  elseif state == 119 then
+    waiting = waiting - 1
+    call('ZREM', K .. 'back:' .. lane(h), id)
+    if call('EXISTS', K .. 'l:' .. lane(h), K .. 'back:' .. lane(h)) == 0 then call('LREM', K .. 'turn:' .. h.priority, 0, h.group) end
+  elseif state == 100 then
+    delayed = delayed - 1
+    call('ZREM', K .. 'due', 'd' .. id)
+    call('ZREM', K .. 'delayed', id)
+  end
+end
+
+-- ripen makes a delayed task wait for a worker.
+local function ripen(id, rec, h, nl)
+  call('ZREM', K .. 'delayed', id)
+  delayed = delayed - 1
+  rec = stamp('w', rec, h, nl, h.attempt, h.flags)
+  if h.token ~= '0' then return comeBack(id, rec, h) end
+  enlist(h.priority, h.group)
+  call('HSET', K .. 'tasks', id, rec)
+  call('RPUSH', K .. 'l:' .. lane(h), id)
+  waiting = waiting + 1
+end
+
+-- promote does what is due. Entries go first, so that a damaged one is met only once.
+local function promote()
+  while due and due <= ms do
+    local members = call('ZRANGEBYSCORE', K .. 'due', '-inf', digits(ms), 'LIMIT', 0, 100)
+    for _, member in ipairs(members) do
+      call('ZREM', K .. 'due', member)
+      local kind, id = sub(member, 1, 1), sub(member, 2)
+      local ids = { id }
+      if kind == 't' then
+        ids = call('LRANGE', K .. 'k:' .. id, 0, -1)
+        call('DEL', K .. 'k:' .. id)
+        call('HDEL', K .. 'takes', id)
+      end
+      for _, each in ipairs(ids) do
+        local rec = call('HGET', K .. 'tasks', each)
+        local h, nl = open(rec)
+        local state = rec and sub(rec, 1, 1)
+        if h and kind == 'd' and state == 'd' then
+          ripen(each, rec, h, nl)
+        elseif h and kind == 'l' and state == 'r' and has(h, 'o') then
+          lose(each, rec, h, nl)
+        elseif h and kind == 't' and state == 'r' and h.token == id and not has(h, 'o') then
+          lose(each, rec, h, nl)
+        end
+      end
+    end
+    due = tonumber(call('ZRANGE', K .. 'due', 0, 0, 'WITHSCORES')[2])
+    if #members < 100 then break end
+  end
+  flushLeft()
+  flushTold()
+end
+
+-- prune forgets whose outcome has expired in the lists of those that ended.
+local function prune()
+  for _, member in ipairs(call('ZRANGEBYSCORE', K .. 'forget', '-inf', digits(ms), 'LIMIT', 0, 500)) do
+    call('ZREM', K .. 'forget', member)
+    call('ZREM', K .. 'e:' .. sub(member, 1, 1), sub(member, 2))
+  end
+end
+
+-- save ends a script: it writes the numbers, and wakes those who wait.
+local function save()
+  call('HSET', K .. 'meta', 'seq', digits(seq), 'waiting', waiting, 'delayed', delayed, 'running', running)
+  if (waiting > 0 and waitedBefore == 0 and not paused) or bell then
+    call('XADD', K .. 'bell', 'MAXLEN', 1, '*', 'b', '1')
+  end
+end
+
+-- answered returns what the request was answered with when it came first.
+local function answered()
+  if again ~= '1' then return end
+  local memory = call('HGET', K .. 's:' .. broker, slot)
+  if memory and sub(memory, 1, #request + 1) == request .. ' ' then return sub(memory, #request + 2) end
+end
+
+-- answer remembers what is answered, for the case that the answer is lost.
+local function answer(text)
+  call('HSET', K .. 's:' .. broker, slot, request .. ' ' .. text)
+  call('PEXPIRE', K .. 's:' .. broker, DAY)
+  return text
+end

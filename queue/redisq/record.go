@@ -1,0 +1,252 @@
+package redisq
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/afar-go/afar/queue"
+)
+
+// Keys, after prefix:{queue}: where the scripts make them.
+//
+//	meta           hash: seq (the last number), waiting, delayed, running, paused; 4, 5, 7 (how many ended so)
+//	tasks          hash: ID to record
+//	l:P:G back:P:G lane of priority P (2 high, 1, 0 low) and group G: list of new IDs, set of those that came back
+//	turn:P         list of groups that have a lane
+//	gone           hash: ID of a canceled task that is still in a list, to its lane
+//	due            set of what is to happen, by time in ms: d ID (delay), t token (leases of a Take), l ID (a lease of its own)
+//	delayed e:S    sets of IDs that are delayed or ended in state S, in order; forget: when the latter are forgotten
+//	takes k:TOKEN  of a Take: how many of its leases are left, their IDs
+//	busy w         leases and time of those who listen, by worker
+//	p:ID notes     attempts of a task; ends of its deliveries
+//	o:ID           what is kept of a task that ended; y:ID: blobs of a dead one's outcome
+//	progress unwanted  by ID: done and total; the outcome of a task to be canceled
+//	c:CLIENT n:CLIENT t:ID ctl  topics of clients, with the number of events; of tasks; of the queue
+//	watch          IDs whose topics are followed, until when
+//	bell           what waiting takers block on
+//	s:BROKER       hash: slot to request and answer
+//	x:HASH up:NAME refs  blobs; those that are being put; how many tasks name them
+//
+// A record is a state (w d r x: waiting, delayed, running, dead), 16 digits (the number with which it came into
+// that state, from the clock in µs), a header, a newline, the label, blobs and body. Header:
+// token, number at submission (0: the same), attempt, started (ms), flags, =worker, retention (ms), priority,
+// length of the label, number of blobs, =client, =group. Flags begin with -: l has a log, p has attempts,
+// o has a lease of its own, u unwanted, t has notes, g has progress.
+const (
+	stateAt  = 0
+	numberAt = 1
+	headerAt = 17
+	hashSize = 64
+)
+
+var errDamaged = errors.New("what is stored is damaged")
+
+// appendRecord adds a new record to b, from its header on.
+func appendRecord(b []byte, t *queue.Task) []byte {
+	b = append(b, "0 0 0 0 - = "...)
+	b = strconv.AppendInt(b, millis(t.Retention), 10)
+	b = append(b, ' ', byte('1'+t.Priority), ' ')
+	b = strconv.AppendInt(b, int64(len(t.Label)), 10)
+	b = append(b, ' ')
+	b = strconv.AppendInt(b, int64(len(t.Blobs)), 10)
+	b = append(b, " ="...)
+	b = append(b, t.Client...)
+	b = append(b, " ="...)
+	b = append(b, t.Group...)
+	b = append(b, '\n')
+	b = append(b, t.Label...)
+	for _, hash := range t.Blobs {
+		b = append(b, hash...)
+	}
+	return append(b, t.Body...)
+}
+
+// millis rounds up, so that what takes time takes some.
+func millis(d time.Duration) int64 {
+	return int64((d + time.Millisecond - 1) / time.Millisecond)
+}
+
+// header is what is before the newline of a record.
+type header struct {
+	text      string // what was parsed
+	token     uint64
+	born      int64 // µs; 0: the record's number
+	attempt   int
+	started   int64 // ms
+	flags     string
+	worker    string
+	retention time.Duration
+	priority  queue.Priority
+	label     int
+	blobs     int
+	client    string
+	group     string
+}
+
+// parse reads a header; one that is like the last costs nothing, as in most batches.
+func (h *header) parse(text string) error {
+	if h.text == text {
+		return nil
+	}
+	f := fields{rest: text}
+	parsed := header{text: text, token: f.unsigned(), born: f.number(), attempt: int(f.number()), started: f.number(), flags: f.next(),
+		worker: f.quoted(), retention: time.Duration(f.number()) * time.Millisecond, priority: queue.Priority(f.number() - 1),
+		label: int(f.number()), blobs: int(f.number()), client: f.quoted(), group: f.quoted()}
+	if f.bad || f.rest != "" || parsed.label < 0 || parsed.label > len(text)+1<<20 || parsed.blobs < 0 || parsed.blobs > 1<<20 {
+		return errDamaged
+	}
+	*h = parsed
+	return nil
+}
+
+// record is one that was parsed. The strings are parts of what was parsed.
+type record struct {
+	*header
+	state  byte
+	number int64
+	labels string
+	hashes string
+	body   string
+}
+
+// parseRecord reads a record, with a header that is used again for the next.
+func parseRecord(text string, h *header) (record, error) {
+	end := strings.IndexByte(text, '\n')
+	if end <= headerAt {
+		return record{}, errDamaged
+	}
+	number, err := strconv.ParseInt(text[numberAt:headerAt], 10, 64)
+	if err != nil || h.parse(text[headerAt:end]) != nil {
+		return record{}, errDamaged
+	}
+	rest := text[end+1:]
+	if len(rest) < h.label+h.blobs*hashSize {
+		return record{}, errDamaged
+	}
+	r := record{header: h, state: text[stateAt], number: number, labels: rest[:h.label]}
+	r.hashes, r.body = rest[h.label:][:h.blobs*hashSize], rest[h.label+h.blobs*hashSize:]
+	return r, nil
+}
+
+// task makes a task of the record.
+func (r *record) task(id string) queue.Task {
+	t := queue.Task{ID: id, Label: r.labels, Body: []byte(r.body), Priority: r.priority, Group: r.group, Client: r.client, Retention: r.retention}
+	for hashes := r.hashes; hashes != ""; hashes = hashes[hashSize:] {
+		t.Blobs = append(t.Blobs, hashes[:hashSize])
+	}
+	return t
+}
+
+// submitted is when the task was.
+func (r *record) submitted() time.Time {
+	if r.born != 0 {
+		return time.UnixMicro(r.born)
+	}
+	return time.UnixMicro(r.number)
+}
+
+// ending is what is kept of a task that has ended.
+type ending struct {
+	state     queue.State
+	submitted int64 // µs
+	attempt   int
+	started   int64 // ms
+	ended     int64 // ms
+	retention time.Duration
+	priority  queue.Priority
+	worker    string
+	group     string
+	label     string
+	outcome   string
+}
+
+// parseEnding reads what is kept of a task's end: state and number, attempt, started, ended (ms), retention
+// (ms), priority, token, code, length of the label, =worker, =group, notes; a newline, the label and the outcome.
+func parseEnding(text string) (*ending, error) {
+	line, rest, found := strings.Cut(text, "\n")
+	if !found || line == "" || line[0] < '4' || line[0] > '7' {
+		return nil, errDamaged
+	}
+	f := fields{rest: line[1:]}
+	e := &ending{state: queue.State(line[0] - '0'), submitted: f.number(), attempt: int(f.number()), started: f.number(), ended: f.number(),
+		retention: time.Duration(f.number()) * time.Millisecond, priority: queue.Priority(f.number() - 1)}
+	f.next()
+	f.next()
+	label := int(f.number())
+	e.worker, e.group = f.quoted(), f.quoted()
+	if f.bad || label < 0 || label > len(rest) {
+		return nil, errDamaged
+	}
+	e.label, e.outcome = rest[:label], rest[label:]
+	return e, nil
+}
+
+// event is the end as a topic tells it.
+func (e *ending) event(id string) queue.Event {
+	return queue.Event{Kind: queue.EventEnd, ID: id, State: e.state, Data: []byte(e.outcome), Attempt: e.attempt, Worker: e.worker}
+}
+
+// parseEvent reads an end in a topic: state, attempt, a space, worker, a newline, outcome.
+func parseEvent(id, text string) (queue.Event, error) {
+	line, outcome, found := strings.Cut(text, "\n")
+	if !found || line == "" || line[0] < '4' || line[0] > '7' {
+		return queue.Event{}, fmt.Errorf("the end of task %q: %w", id, errDamaged)
+	}
+	f := fields{rest: line[1:]}
+	e := queue.Event{Kind: queue.EventEnd, ID: id, State: queue.State(line[0] - '0'), Attempt: int(f.number()), Worker: f.rest}
+	if outcome != "" {
+		e.Data = []byte(outcome)
+	}
+	if f.bad {
+		return queue.Event{}, fmt.Errorf("the end of task %q: %w", id, errDamaged)
+	}
+	return e, nil
+}
+
+// parseAttempt reads an attempt: ended (ms), 1 if lost, worker, a newline, error.
+func parseAttempt(text string) (queue.Attempt, error) {
+	line, message, found := strings.Cut(text, "\n")
+	f := fields{rest: line}
+	a := queue.Attempt{Ended: time.UnixMilli(f.number()), Lost: f.next() == "1", Worker: f.rest}
+	if message != "" {
+		a.Error = []byte(message)
+	}
+	if f.bad || !found {
+		return queue.Attempt{}, errDamaged
+	}
+	return a, nil
+}
+
+// fields reads what is separated by single spaces.
+type fields struct {
+	rest string
+	bad  bool
+}
+
+func (f *fields) next() string {
+	field, rest, _ := strings.Cut(f.rest, " ")
+	f.rest = rest
+	return field
+}
+
+func (f *fields) number() int64 {
+	n, err := strconv.ParseInt(f.next(), 10, 64)
+	f.bad = f.bad || err != nil
+	return n
+}
+
+func (f *fields) unsigned() uint64 {
+	n, err := strconv.ParseUint(f.next(), 10, 64)
+	f.bad = f.bad || err != nil
+	return n
+}
+
+// quoted reads a field that may be empty, and so begins with =.
+func (f *fields) quoted() string {
+	text, found := strings.CutPrefix(f.next(), "=")
+	f.bad = f.bad || !found
+	return text
+}

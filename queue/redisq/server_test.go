@@ -1,0 +1,161 @@
+package redisq_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// server is a redis-server of a test's own, behind a socket in a directory of its own. It
+// ends with the test.
+type server struct {
+	t      testing.TB
+	dir    string
+	socket string
+	args   []string
+
+	mu  sync.Mutex
+	cmd *exec.Cmd
+}
+
+// need returns the path of a program, without which there is nothing to test: on a laptop.
+func need(t testing.TB, program string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err == nil {
+		return path
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s is needed: %v", program, err)
+	}
+	t.Skipf("%s is not there", program)
+	return ""
+}
+
+// startServer starts one with arguments besides those for the socket. It listens to no port
+// unless they say so.
+func startServer(t testing.TB, args ...string) *server {
+	t.Helper()
+	need(t, "redis-server")
+	// A socket's path is short, other than that of the test's directory.
+	sockets, err := os.MkdirTemp("", "redisq")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{t: t, dir: t.TempDir(), socket: filepath.Join(sockets, "s"), args: args}
+	t.Cleanup(func() {
+		s.stop(syscall.SIGKILL)
+		_ = os.RemoveAll(sockets)
+	})
+	s.start()
+	return s
+}
+
+// durable are arguments with which nothing is lost when the server is killed.
+var durable = []string{"--appendonly", "yes", "--appendfsync", "always"}
+
+// start starts the server, and returns when it answers.
+func (s *server) start() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = os.Remove(s.socket)
+	args := append([]string{"--port", "0", "--unixsocket", s.socket, "--dir", s.dir, "--save", "", "--daemonize", "no"}, s.args...)
+	cmd := exec.Command(need(s.t, "redis-server"), args...)
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = log.Close() }()
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.cmd = cmd
+	s.await()
+}
+
+// await waits until the server answers, which its socket alone does not say: it may be loading.
+func (s *server) await() {
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		answer, err := s.ask("PING")
+		if err == nil && (strings.HasPrefix(answer, "+PONG") || strings.HasPrefix(answer, "-NOAUTH")) {
+			return
+		}
+		if time.Now().After(deadline) {
+			text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+			s.t.Fatalf("the server does not answer: %q, %v\n%s", answer, err, text)
+		}
+		_ = awaitFile(s.socket)
+	}
+}
+
+// awaitFile lets others run for a moment; there is no event to wait for when a server starts.
+func awaitFile(path string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+	defer cancel()
+	<-ctx.Done()
+	_, err := os.Stat(path)
+	return err
+}
+
+// ask sends one command on a connection of its own, and returns the first line of the answer.
+func (s *server) ask(words ...string) (string, error) {
+	c, err := net.Dial("unix", s.socket)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	return askOn(c, words...)
+}
+
+func askOn(c net.Conn, words ...string) (string, error) {
+	text := fmt.Sprintf("*%d\r\n", len(words))
+	for _, w := range words {
+		text += fmt.Sprintf("$%d\r\n%s\r\n", len(w), w)
+	}
+	if _, err := c.Write([]byte(text)); err != nil {
+		return "", err
+	}
+	r := bufio.NewReader(c)
+	line, err := r.ReadString('\n')
+	if err == nil && strings.HasPrefix(line, "$") && !strings.HasPrefix(line, "$-") {
+		line, err = r.ReadString('\n')
+	}
+	return strings.TrimSpace(line), err
+}
+
+// must is ask of what cannot fail.
+func (s *server) must(words ...string) string {
+	s.t.Helper()
+	answer, err := s.ask(words...)
+	if err != nil || strings.HasPrefix(answer, "-") {
+		s.t.Fatalf("%.200q: %s, %v", words, answer, err)
+	}
+	return answer
+}
+
+// stop ends the server with a signal.
+func (s *server) stop(sig syscall.Signal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Signal(sig)
+	_ = s.cmd.Wait()
+	s.cmd = nil
+}
+
+// restart and kill are what may become of a server.
+func (s *server) restart() { s.stop(syscall.SIGTERM); s.start() }
+func (s *server) kill()    { s.stop(syscall.SIGKILL); s.start() }
