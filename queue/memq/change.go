@@ -59,8 +59,8 @@ func (s *store) cancel(t *task, outcome []byte) bool {
 	case t.state.Ended():
 		return false
 	case t.state == queue.StateRunning:
-		if !t.unwanted {
-			t.unwanted, t.verdict = true, outcome
+		if r := t.more(); !r.unwanted {
+			r.unwanted, r.verdict = true, outcome
 		}
 		s.say("", queue.Event{Kind: queue.EventCancel, ID: t.ID, State: t.state})
 	default:
@@ -75,10 +75,11 @@ func (s *store) requeue(t *task) bool {
 	if t.state != queue.StateDead {
 		return false
 	}
-	s.release(t.outBlobs)
-	t.outBlobs, t.outcome, t.past = nil, nil, nil
+	r := t.more()
+	s.release(r.outBlobs)
+	r.outBlobs, r.past, r.progress = nil, nil, [2]int64{}
+	t.outcome, t.lastWork, t.bySettle = nil, "", false
 	t.attempt, t.endPlace, t.started, t.ended = 0, 0, 0, 0
-	t.endedBy, t.lastWork, t.progress = "", "", [2]int64{}
 	s.wait(t, 0, false)
 	return true
 }

@@ -77,10 +77,11 @@ func (s *store) report(id string) queue.TaskState {
 	if t == nil {
 		return queue.TaskState{Task: queue.Task{ID: id}}
 	}
+	r := t.seldom()
 	return queue.TaskState{
 		Task: copyTask(&t.Task), State: t.state, Attempt: t.attempt, Worker: t.lastWork,
 		Submitted: s.began.Add(t.submitted), Started: s.wall(t.started), Ended: s.wall(t.ended),
-		Progress: t.progress, Outcome: bytes.Clone(t.outcome), Past: copyPast(t.past), Unwanted: t.unwanted,
+		Progress: r.progress, Outcome: bytes.Clone(t.outcome), Past: copyPast(r.past), Unwanted: r.unwanted,
 	}
 }
 

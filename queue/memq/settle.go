@@ -29,9 +29,9 @@ func (s *store) beat(b *queue.Beat) queue.Hold {
 	s.setAlarm(&t.alarm, t, b.For)
 	s.logs(t, b.Log)
 	if b.Progress != [2]int64{} {
-		t.progress = b.Progress
+		t.more().progress = b.Progress
 	}
-	if t.unwanted {
+	if t.seldom().unwanted {
 		return queue.Unwanted
 	}
 	return queue.Held
@@ -64,14 +64,14 @@ func (s *store) settled(e *queue.Settlement) bool {
 	if t == nil || e.Token <= t.born || e.Token > t.token {
 		return false // of another task that had this ID, if of any
 	}
-	if slices.Contains(t.counted, countedEnd{e.Token, e.Ending}) {
+	if t.hasCounted(countedEnd{e.Token, e.Ending}) {
 		return true
 	}
 	returns := e.Ending == queue.EndRetry || e.Ending == queue.EndRelease
 	if t.state.Ended() || returns && !t.heldBy(e.Lease) {
 		return false
 	}
-	t.counted = lastOf(append(t.counted, countedEnd{e.Token, e.Ending}))
+	t.counts(countedEnd{e.Token, e.Ending})
 	s.logs(t, e.Log)
 	if returns {
 		s.returned(t, e)
@@ -92,20 +92,27 @@ func (s *store) returned(t *task, e *queue.Settlement) {
 	s.giveBack(t, e.Delay)
 }
 
-// outcomes are the states to which endings lead.
-var outcomes = map[queue.Ending]queue.State{
-	queue.EndDone: queue.StateDone, queue.EndFailed: queue.StateFailed,
-	queue.EndDead: queue.StateDead, queue.EndCanceled: queue.StateCanceled,
-}
-
 // ends gives a task the outcome of a settlement.
 func (s *store) ends(t *task, e *queue.Settlement) {
 	if e.Ending == queue.EndDead {
 		t.remember(queue.Attempt{Worker: e.Worker, Ended: s.wall(s.now), Error: bytes.Clone(e.Error)})
-		t.outBlobs = slices.Clone(e.Blobs)
-		s.hold(t.outBlobs)
+		t.rare.outBlobs = slices.Clone(e.Blobs)
+		s.hold(t.rare.outBlobs)
 	} else {
 		s.keepFor(e.Blobs, t.Retention)
 	}
-	s.end(t, outcomes[e.Ending], bytes.Clone(e.Outcome), e.Worker)
+	s.end(t, outcomeOf(e.Ending), bytes.Clone(e.Outcome), e.Worker)
+}
+
+// outcomeOf is the state to which an ending leads.
+func outcomeOf(e queue.Ending) queue.State {
+	switch e {
+	case queue.EndFailed:
+		return queue.StateFailed
+	case queue.EndDead:
+		return queue.StateDead
+	case queue.EndCanceled:
+		return queue.StateCanceled
+	}
+	return queue.StateDone
 }

@@ -93,7 +93,7 @@ func (s *store) lease(r queue.TakeRequest, w *worker) []queue.Delivery {
 	for i := range got {
 		t := s.lines.next()
 		s.begin(t, w, r.Lease)
-		got[i] = queue.Delivery{Task: copyTask(&t.Task), Token: t.token, Attempt: t.attempt, Past: copyPast(t.past)}
+		got[i] = queue.Delivery{Task: copyTask(&t.Task), Token: t.token, Attempt: t.attempt, Past: copyPast(t.seldom().past)}
 	}
 	return got
 }

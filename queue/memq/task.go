@@ -17,30 +17,57 @@ const (
 type task struct {
 	queue.Task
 	state  queue.State
+	back   bool          // it waits among those that came back
 	number uint64        // of its coming into this state
 	since  time.Duration // when it did
 	links  [lists]link
 	alarm  alarm
 	group  *group // while it waits
-	back   bool   // it waits among those that came back
 
 	born     uint64 // tokens are greater
 	token    uint64 // of the last delivery
 	attempt  int
-	past     []queue.Attempt
-	counted  []countedEnd
-	worker   *worker // while it runs
-	lastWork string  // who had it last
-	unwanted bool
-	verdict  []byte // its outcome if it ends because it is unwanted
-	progress [2]int64
+	counted  countedEnd // the last one
+	worker   *worker    // while it runs
+	lastWork string     // who had it last
+	bySettle bool       // who had it last gave the outcome
 	outcome  []byte
-	outBlobs []string // that a dead task's outcome needs
-	endedBy  string   // who settled it, if somebody did
-	log      topic
 	endPlace uint64 // of its end in its topic; 0: it has none
 
 	submitted, started, ended time.Duration
+
+	rare *rare // what most tasks never have; see more
+}
+
+// rare is what the store has of a task that was retried, is to be canceled, is dead, or
+// says something.
+type rare struct {
+	past     []queue.Attempt
+	counted  []countedEnd // those before the last one
+	unwanted bool
+	verdict  []byte // its outcome if it ends because it is unwanted
+	progress [2]int64
+	outBlobs []string // that a dead task's outcome needs
+	log      topic
+}
+
+// nothingRare is that of tasks which have none; it is never changed.
+var nothingRare = new(rare)
+
+// seldom is what is rare about a task, to be read.
+func (t *task) seldom() *rare {
+	if t.rare == nil {
+		return nothingRare
+	}
+	return t.rare
+}
+
+// more is what is rare about a task, to be changed.
+func (t *task) more() *rare {
+	if t.rare == nil {
+		t.rare = new(rare)
+	}
+	return t.rare
 }
 
 // countedEnd is a settlement that counted. Who repeats it is told that it did.
@@ -89,7 +116,9 @@ func (s *store) begin(t *task, w *worker, lease time.Duration) {
 	t.token = s.number()
 	t.attempt++
 	t.started = s.now
-	t.progress = [2]int64{}
+	if t.rare != nil {
+		t.rare.progress = [2]int64{}
+	}
 	t.worker, t.lastWork = w, w.name
 	w.running++
 }
@@ -102,17 +131,17 @@ func (s *store) lose(t *task) {
 
 // giveBack ends the delivery of a task that waits again, unless nobody wants it.
 func (s *store) giveBack(t *task, delay time.Duration) {
-	if t.unwanted {
-		s.end(t, queue.StateCanceled, t.verdict, "")
+	if t.seldom().unwanted {
+		s.end(t, queue.StateCanceled, t.rare.verdict, "")
 		return
 	}
 	s.stop(t)
+	s.alarms.unset(&t.alarm)
 	s.wait(t, delay, true)
 }
 
 // stop ends what a task's state means: it waits, or runs, or is delayed no more.
 func (s *store) stop(t *task) {
-	s.alarms.unset(&t.alarm)
 	if t.state == queue.StateWaiting {
 		s.lines.remove(t)
 	}
@@ -123,26 +152,29 @@ func (s *store) stop(t *task) {
 	}
 }
 
-// end gives a task its outcome.
+// end gives a task its outcome. By is who settled it, if somebody did.
 func (s *store) end(t *task, state queue.State, outcome []byte, by string) {
 	s.stop(t)
 	s.enter(t, state)
-	t.ended, t.endedBy, t.outcome, t.unwanted, t.verdict = s.now, by, outcome, false, nil
-	if by != "" {
+	t.ended, t.outcome, t.bySettle = s.now, outcome, by != ""
+	if t.bySettle {
 		t.lastWork = by
 	}
-	event := queue.Event{Kind: queue.EventEnd, ID: t.ID, State: state, Data: outcome, Attempt: t.attempt, Worker: by}
+	if r := t.rare; r != nil {
+		r.unwanted, r.verdict = false, nil
+		r.log.bell.ring()
+	}
 	if t.Client != "" {
-		s.say(t.Client, event)
+		s.say(t.Client, t.event())
 	}
 	t.endPlace = s.number()
-	t.log.bell.ring()
 	s.count(state)
 	if state == queue.StateDead {
+		s.alarms.unset(&t.alarm)
 		return
 	}
 	s.release(t.Blobs)
-	t.Body, t.Blobs, t.counted = nil, nil, slices.Clip(t.counted)
+	t.Body, t.Blobs = nil, nil
 	if t.Retention == 0 {
 		s.forget(t)
 		return
@@ -168,13 +200,30 @@ func (s *store) forget(t *task) {
 	s.states[t.state].remove(t)
 	delete(s.tasks, t.ID)
 	s.release(t.Blobs)
-	s.release(t.outBlobs)
-	t.log.bell.ring()
+	if r := t.rare; r != nil {
+		s.release(r.outBlobs)
+		r.log.bell.ring()
+	}
 }
 
 // remember adds an attempt to the last ones.
 func (t *task) remember(a queue.Attempt) {
-	t.past = lastOf(append(t.past, a))
+	r := t.more()
+	r.past = lastOf(append(r.past, a))
+}
+
+// hasCounted tells whether a settlement has.
+func (t *task) hasCounted(e countedEnd) bool {
+	return t.counted == e || t.rare != nil && slices.Contains(t.rare.counted, e)
+}
+
+// counts notes a settlement that does.
+func (t *task) counts(e countedEnd) {
+	if t.counted.ending != 0 {
+		r := t.more()
+		r.counted = lastOf(append(r.counted, t.counted))
+	}
+	t.counted = e
 }
 
 // lastOf returns the last maxPast elements, in a slice that does not grow for ever.
@@ -187,11 +236,13 @@ func lastOf[T any](all []T) []T {
 	return all
 }
 
-// event is the task's end, as its topic tells it.
+// event is the task's end. It shares the outcome's memory, which is never changed.
 func (t *task) event() queue.Event {
-	return queue.Event{
-		Kind: queue.EventEnd, ID: t.ID, State: t.state, Data: bytes.Clone(t.outcome), Attempt: t.attempt, Worker: t.endedBy,
+	e := queue.Event{Kind: queue.EventEnd, ID: t.ID, State: t.state, Data: t.outcome, Attempt: t.attempt}
+	if t.bySettle {
+		e.Worker = t.lastWork
 	}
+	return e
 }
 
 // copyTask returns a task that shares no memory with t.

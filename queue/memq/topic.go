@@ -48,7 +48,7 @@ func (t *topic) add(e entry) {
 
 // cut drops the first n entries.
 func (t *topic) cut(n int) {
-	t.entries = slices.Clone(t.entries[n:])
+	t.entries = slices.Delete(t.entries, 0, n)
 }
 
 // after returns the entries beyond a place.
@@ -96,7 +96,7 @@ func (s *store) dropTopic(t *topic) {
 // logs adds records to what a task has said.
 func (s *store) logs(t *task, records [][]byte) {
 	for _, r := range records {
-		t.log.add(entry{s.number(), s.now, queue.Event{Kind: queue.EventLog, ID: t.ID, Data: bytes.Clone(r)}})
+		t.more().log.add(entry{s.number(), s.now, queue.Event{Kind: queue.EventLog, ID: t.ID, Data: bytes.Clone(r)}})
 	}
 }
 
@@ -153,15 +153,12 @@ func (s *store) read(of queue.Topic, after queue.Cursor, wait bool) (following, 
 		return nothing, err
 	}
 	f := following{next: after}
-	if t != nil {
-		f.topic = &t.log
-		f.read(t.log.after(place))
-		if complete := len(f.events) == len(t.log.after(place)); complete && t.endPlace > place {
-			f.events, f.next = append(f.events, t.event()), cursorAt(t.endPlace)
-		}
-	} else {
+	if t == nil {
 		f.topic = s.topic(of.Client)
 		f.read(f.topic.after(place))
+	} else {
+		f.topic = &t.more().log
+		f.readTask(t, place)
 	}
 	f.topic.followers++
 	if len(f.events) == 0 && wait {
@@ -182,6 +179,17 @@ func (f *following) read(entries []entry) {
 		size += len(e.Data)
 		e.Data = bytes.Clone(e.Data)
 		f.events, f.next = append(f.events, e.Event), cursorAt(e.place)
+	}
+}
+
+// readTask takes the entries of a task's topic, and its end after the last one.
+func (f *following) readTask(t *task, place uint64) {
+	entries := f.topic.after(place)
+	f.read(entries)
+	if t.endPlace > place && len(f.events) == len(entries) {
+		end := t.event()
+		end.Data = bytes.Clone(end.Data)
+		f.events, f.next = append(f.events, end), cursorAt(t.endPlace)
 	}
 }
 
