@@ -5,9 +5,11 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/afar-go/afar/internal/agent"
+	"github.com/afar-go/afar/queue"
 	"github.com/afar-go/afar/trust"
 )
 
@@ -45,6 +47,11 @@ type Config struct {
 	// AbsoluteDirs lets callers choose any directory of the host as the working
 	// directory of their workers. Without it they choose below their own.
 	AbsoluteDirs bool
+	// Queues are those whose tasks the node runs, for submitters in Authorized who have
+	// signed them (queue.Queue.Sign), QueueWorkers of a queue at a time; 0 is
+	// GOMAXPROCS. The program must call afar.Main then.
+	Queues       []*queue.Queue
+	QueueWorkers int
 	// NoControlGroups has the node leave control groups alone.
 	NoControlGroups bool
 }
@@ -59,6 +66,10 @@ func (c Config) complete() (Config, error) {
 		return c, err
 	}
 	c.Dir = dir
+	if err := c.checkQueues(); err != nil {
+		return c, err
+	}
+	c.QueueWorkers = cmp.Or(c.QueueWorkers, runtime.GOMAXPROCS(0))
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}

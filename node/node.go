@@ -119,6 +119,9 @@ func (n *Node) Serve(ctx context.Context, listeners ...net.Listener) error {
 		n.config.Log.Info("listening", "network", l.Addr().Network(), "address", l.Addr().String())
 		accepting.Go(func() { failed <- n.accept(l) })
 	}
+	working, rest := context.WithCancel(ctx)
+	defer rest()
+	n.coming.Go(func() { n.work(working) })
 	var err error
 	select {
 	case <-ctx.Done():
@@ -129,6 +132,7 @@ func (n *Node) Serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	closeAll(listeners)
 	accepting.Wait()
+	rest()
 	n.drain()
 	return err
 }

@@ -143,6 +143,8 @@ func (d *delivery) failed(o *order, err error) *ended {
 		return d.fail(EndCanceled, errUnwanted)
 	case cause == errInterrupted, errors.Is(err, afar.ErrClosed):
 		return d.settle(Settlement{Ending: EndRelease})
+	case errors.Is(err, ErrBusy):
+		return d.settle(Settlement{Ending: EndRelease, Delay: unablePause})
 	case errors.Is(err, ErrReject):
 		return d.reject(err)
 	case !o.Insist && d.answers(err):

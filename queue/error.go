@@ -21,6 +21,9 @@ var (
 	// ErrReject is for functions to return, or to wrap: their task becomes a dead letter
 	// at once, whatever attempts it has left.
 	ErrReject = errors.New("queue: rejected")
+	// ErrBusy is for Programs that cannot run a task now: it is handed back, which costs no
+	// attempt, and comes again after a second, here or elsewhere.
+	ErrBusy = errors.New("queue: no place for the task now")
 	// ErrLeaseLost is the cause with which a function's context ends when its task was
 	// given to another worker, or has an outcome already.
 	ErrLeaseLost = errors.New("queue: the lease of the task is lost")

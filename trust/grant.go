@@ -45,6 +45,9 @@ type Grant struct {
 	// looked up. One that begins with ! is refused even if another one allows
 	// it. The address of a caller on a unix socket is the word unix.
 	From []string
+	// Commands lets the caller's tasks be commands of the host. As an option, the word
+	// commands.
+	Commands bool
 	// Revoked means that the key is refused, whatever other lines say. As an
 	// option, the word revoked.
 	Revoked bool
@@ -97,6 +100,7 @@ func (g Grant) String() string {
 			options = append(options, option)
 		}
 	}
+	add(g.Commands, "commands")
 	add(g.Revoked, "revoked")
 	add(g.Workers != 0, "workers="+strconv.Itoa(g.Workers))
 	add(g.Memory != 0, "memory="+strconv.Quote(formatSize(g.Memory)))
@@ -137,11 +141,11 @@ func (g Grant) clone() Grant {
 
 // set applies one option.
 func (g *Grant) set(o option) error {
-	if o.name == "revoked" {
+	if word := g.word(o.name); word != nil {
 		if o.given {
-			return errors.New("option revoked has no value")
+			return fmt.Errorf("option %s has no value", o.name)
 		}
-		g.Revoked = true
+		*word = true
 		return nil
 	}
 	parse, ok := optionParsers[o.name]
@@ -153,6 +157,17 @@ func (g *Grant) set(o option) error {
 	}
 	if err := parse(g, o.value); err != nil {
 		return fmt.Errorf("option %s=%q: %w", o.name, shorten(o.value), err)
+	}
+	return nil
+}
+
+// word returns what an option without a value sets, nil if it takes one.
+func (g *Grant) word(name string) *bool {
+	switch name {
+	case "revoked":
+		return &g.Revoked
+	case "commands":
+		return &g.Commands
 	}
 	return nil
 }
