@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -106,8 +107,7 @@ func TestSSHStoppedWorker(t *testing.T) {
 	h := hosttest.New(t, 1)[0]
 	pool := openWith(t, c, h.Target("workers=2"))
 	first := at(t, pool.Gateways()[0], h)
-	_, err := h.Exec("kill", "-STOP", fmt.Sprint(first.PID))
-	do(t, err)
+	h.Halt(t, first.PID)
 	if next := at(t, pool.Gateways()[0], h); next.PID == first.PID {
 		t.Error("it runs")
 	}
@@ -125,12 +125,13 @@ func TestSSHStoppedAgent(t *testing.T) {
 	// The agent is the parent of the workers.
 	parent, err := h.Exec("ps", "-o", "ppid=", "-p", fmt.Sprint(first.PID))
 	do(t, err)
-	_, err = h.Exec("kill", "-STOP", strings.TrimSpace(parent))
+	agent, err := strconv.Atoi(strings.TrimSpace(parent))
 	do(t, err)
+	h.Halt(t, agent)
 	rejoined(t, pool, h.Target("workers=2"))
 	at(t, pool, h)
 	do(t, pool.Close())
-	_, _ = h.Exec("kill", "-CONT", strings.TrimSpace(parent))
+	_, _ = h.Exec("kill", "-CONT", strconv.Itoa(agent))
 	alone(t, true, h)
 }
 
