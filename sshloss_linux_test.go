@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -166,10 +167,12 @@ func TestSSHUnreachable(t *testing.T) {
 
 var litter = afar.Func(leaveProcesses)
 
-// leaveProcesses starts processes that nobody ends.
+// leaveProcesses starts processes that nobody ends, every second one where the end of the worker's group does not reach it.
 func leaveProcesses(_ context.Context, n int) (int, error) {
-	for range n {
-		if err := exec.Command("sleep", "100000").Start(); err != nil {
+	for i := range n {
+		cmd := exec.Command("sleep", "100000")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: i%2 == 1}
+		if err := cmd.Start(); err != nil {
 			return 0, err
 		}
 	}
