@@ -9,7 +9,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -106,8 +108,7 @@ func TestSSHStoppedWorker(t *testing.T) {
 	h := hosttest.New(t, 1)[0]
 	pool := openWith(t, c, h.Target("workers=2"))
 	first := at(t, pool.Gateways()[0], h)
-	_, err := h.Exec("kill", "-STOP", fmt.Sprint(first.PID))
-	do(t, err)
+	h.Halt(t, first.PID)
 	if next := at(t, pool.Gateways()[0], h); next.PID == first.PID {
 		t.Error("it runs")
 	}
@@ -125,12 +126,13 @@ func TestSSHStoppedAgent(t *testing.T) {
 	// The agent is the parent of the workers.
 	parent, err := h.Exec("ps", "-o", "ppid=", "-p", fmt.Sprint(first.PID))
 	do(t, err)
-	_, err = h.Exec("kill", "-STOP", strings.TrimSpace(parent))
+	agent, err := strconv.Atoi(strings.TrimSpace(parent))
 	do(t, err)
+	h.Halt(t, agent)
 	rejoined(t, pool, h.Target("workers=2"))
 	at(t, pool, h)
 	do(t, pool.Close())
-	_, _ = h.Exec("kill", "-CONT", strings.TrimSpace(parent))
+	_, _ = h.Exec("kill", "-CONT", strconv.Itoa(agent))
 	alone(t, true, h)
 }
 
@@ -165,10 +167,12 @@ func TestSSHUnreachable(t *testing.T) {
 
 var litter = afar.Func(leaveProcesses)
 
-// leaveProcesses starts processes that nobody ends.
+// leaveProcesses starts processes that nobody ends, every second one where the end of the worker's group does not reach it.
 func leaveProcesses(_ context.Context, n int) (int, error) {
-	for range n {
-		if err := exec.Command("sleep", "100000").Start(); err != nil {
+	for i := range n {
+		cmd := exec.Command("sleep", "100000")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: i%2 == 1}
+		if err := cmd.Start(); err != nil {
 			return 0, err
 		}
 	}

@@ -33,7 +33,8 @@ type Config struct {
 	MaxWorkers int
 	// MaxImage and MaxImages are how many bytes an image may have, and all that are
 	// kept; 0 is 1 GiB, and 8 GiB. When there are more, those go that were not used
-	// for long; while all were used within the last hour, new ones are refused.
+	// for long; while all were used within the last hour, new ones are refused. What
+	// one caller has brought may have half of MaxImages.
 	MaxImage, MaxImages int64
 	// MaxHandshakes is how many callers may be on their way in at a time, half of it
 	// from one address, and two from one where many have failed. Others wait, for as

@@ -20,6 +20,7 @@ import (
 type Node struct {
 	config     Config
 	images     *agent.Images
+	shelf      shelf
 	fences     *fences
 	lock       *os.File // which keeps others off the directory
 	authorized *trust.AuthorizedKeys
@@ -80,6 +81,7 @@ func (n *Node) possess() (err error) {
 		return fmt.Errorf("%s is in use: %w", n.config.Dir, err)
 	}
 	n.images, err = agent.OpenImages(filepath.Join(n.config.Dir, "images"), n.config.MaxImage, n.config.MaxImages)
+	n.shelf = shelf{images: n.images, brought: map[string]string{}}
 	if err == nil {
 		err = errors.Join(remove(n.callersDir()), os.Mkdir(n.callersDir(), 0o700))
 	}

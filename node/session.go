@@ -277,7 +277,7 @@ func (k *keeper) Put(ctx context.Context, hash string, size int64, r io.Reader) 
 		return context.Cause(ctx)
 	}
 	began := time.Now()
-	if err := k.node.images.Put(ctx, hash, size, r); err != nil {
+	if err := k.node.shelf.put(ctx, k.caller.name, hash, size, r); err != nil {
 		k.log.Warn("image not kept", "image", hash, "bytes", size, "why", err)
 		return err
 	}

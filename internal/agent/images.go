@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -57,8 +58,15 @@ func (i *Images) Has(hash string) bool {
 // Put keeps an image. It refuses one when there are too many that were used too
 // lately to be removed.
 func (i *Images) Put(ctx context.Context, hash string, size int64, r io.Reader) error {
-	if size > i.max {
-		return fmt.Errorf("the image has %d bytes compressed; %d are the most that are taken", size, i.max)
+	return i.PutWithin(ctx, hash, size, r, i.max)
+}
+
+// PutWithin keeps an image of at most so many bytes, if that is less than what any
+// image may have.
+func (i *Images) PutWithin(ctx context.Context, hash string, size int64, r io.Reader, most int64) error {
+	most = min(most, i.max)
+	if size > most {
+		return fmt.Errorf("the image has %d bytes compressed; %d are the most that are taken", size, most)
 	}
 	if err := i.store.Tidy(i.limit); err != nil {
 		return err
@@ -66,8 +74,20 @@ func (i *Images) Put(ctx context.Context, hash string, size int64, r io.Reader) 
 	if kept := i.bytes(); kept+size > i.limit {
 		return fmt.Errorf("no room for images: %d bytes of %d are in use", kept, i.limit)
 	}
-	return i.store.Put(ctx, hash, r, i.max)
+	return i.store.Put(ctx, hash, r, most)
 }
+
+// Size is how many bytes an image has, 0 if it is not there. It is no use of it.
+func (i *Images) Size(hash string) int64 {
+	info, err := os.Lstat(filepath.Join(i.dir, filepath.Base(hash)))
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+// Limit is how many bytes all images may have.
+func (i *Images) Limit() int64 { return i.limit }
 
 // bytes is how large the files in the directory are, those that are still coming
 // included.

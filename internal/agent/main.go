@@ -51,6 +51,8 @@ func Main(nonce string) error {
 	if _, err := link.Write([]byte(ship.AgentLine(nonce))); err != nil {
 		return err
 	}
+	adopt()
+	defer endAdopted()
 	v := &Server{Start: Starter(hash), Command: launch.Command, Dial: launch.Dial, Keep: images, Run: images.Run}
 	return Serve(link, wire.Hello{Image: hash}, v)
 }

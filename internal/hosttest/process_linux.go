@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"testing"
 )
 
 // process is a process of a host, as this machine sees it.
@@ -88,6 +89,24 @@ func (h *Host) Sessions() []int {
 		}
 	}
 	return pids
+}
+
+// Halt stops a process, as the host numbers it, and returns when none of its threads runs any more: the signal alone
+// leaves a thread on another processor the time to answer somebody.
+func (h *Host) Halt(t testing.TB, pid int) {
+	t.Helper()
+	if out, err := h.Exec("kill", "-STOP", strconv.Itoa(pid)); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	Until(t, fmt.Sprintf("process %d is stopped", pid), func() bool {
+		states, err := h.Exec("ps", "-L", "-o", "stat=", "-p", strconv.Itoa(pid))
+		for state := range strings.FieldsSeq(states) {
+			if !strings.HasPrefix(state, "T") {
+				return false
+			}
+		}
+		return err == nil
+	})
 }
 
 // Describe lists the host's processes for people.
