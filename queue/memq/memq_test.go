@@ -20,6 +20,6 @@ func TestBroker(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		return &queuetest.Backend{Clients: []queue.Broker{b, b}}
+		return &queuetest.Backend{Clients: []queue.Broker{b, b}, DamageBlob: b.DamageBlob}
 	})
 }

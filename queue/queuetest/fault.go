@@ -166,13 +166,16 @@ func survive(s *stage, hurt func()) {
 	s.takeNone()
 }
 
-// keepWaiting hurts a store while others wait for it, who notice nothing but time.
+// keepWaiting hurts a store while others wait for it, who notice nothing but time. An
+// answer that is lost may cost the lease that it told of, so leases are brief; and a
+// task may be known because Submit was carried out twice.
 func keepWaiting(s *stage, hurt func()) {
 	for _, id := range []string{"t1", "t2", "t3"} {
-		took := s.waiting(s.ctx, "waits")
+		took := s.waitingFor(s.ctx, "waits", 2*brief)
 		told := s.following(queue.Topic{Client: id}, "")
 		hurt()
-		s.submit(own(id))
+		_, err := s.a.Submit(s.ctx, s.queue, []queue.Task{own(id)})
+		s.must(err)
 		s.finish(queue.EndDone, s.gets(took, id))
 		got := <-told
 		s.must(got.err)
@@ -190,7 +193,8 @@ func keepWaiting(s *stage, hurt func()) {
 	}
 	s.change(0, queue.Change{Verb: queue.Pause})
 	hurt()
-	s.submit(task("paused"))
+	_, err = s.a.Submit(s.ctx, s.queue, []queue.Task{task("paused")})
+	s.must(err)
 	s.takeNone()
 	if _, err := s.get(hashOf([]byte("nowhere"))); !errors.Is(err, queue.ErrNoBlob) {
 		s.Errorf("Get of what is not there gives %v", err)

@@ -32,9 +32,15 @@ type taken struct {
 // waiting starts a Take by the second client, and returns when the broker knows of it.
 func (s *stage) waiting(ctx context.Context, worker string) <-chan taken {
 	s.Helper()
+	return s.waitingFor(ctx, worker, long)
+}
+
+// waitingFor is waiting for deliveries with a lease.
+func (s *stage) waitingFor(ctx context.Context, worker string, lease time.Duration) <-chan taken {
+	s.Helper()
 	result := make(chan taken, 1)
 	go func() {
-		deliveries, err := s.b.Take(ctx, s.queue, queue.TakeRequest{Worker: worker, Max: 1, Lease: long, Wait: patience})
+		deliveries, err := s.b.Take(ctx, s.queue, queue.TakeRequest{Worker: worker, Max: 1, Lease: lease, Wait: patience})
 		result <- taken{deliveries, err}
 	}()
 	s.await("a worker that waits is among those who listen", func() bool { return s.listens(worker) })
