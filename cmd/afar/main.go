@@ -36,12 +36,13 @@ On a caller's, once:                   afar key new; afar key trust host:7227
 On the host, with the caller's key:    afar key authorize --workers 8 'afar-ed25519 AAAA… me@here'
 Is it there?                           afar ping tcp://host:7227
 Run a program there:                   afar run --on tcp://host:7227 ./cmd/hello -- --name world
+What do the queues do?                 afar queue ls redis://host:6379/12
 
 Flags may begin with one dash or two.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the target, or one of several, is out
 of reach. afar run ends with the program's own code, or 128 and the number of the
-signal that has ended it.`
+signal that has ended it. afar queue --help has those of its own.`
 
 func main() {
 	afar.Main()
@@ -52,7 +53,7 @@ func main() {
 func run(args []string, in io.Reader, out, errs io.Writer) int {
 	root := &cli.Command{
 		Name: "afar", Usage: "run parts of Go programs elsewhere", Description: manual,
-		Commands: []*cli.Command{nodeCommand(), keyCommand(), pingCommand(), runCommand(), versionCommand()},
+		Commands: []*cli.Command{nodeCommand(), keyCommand(), pingCommand(), runCommand(), queueCommand(), versionCommand()},
 		Reader:   in, Writer: out, ErrWriter: errs,
 		EnableShellCompletion: true, Suggest: true, HideVersion: true,
 		ConfigureShellCompletionCommand: func(c *cli.Command) { c.Hidden = false },
@@ -65,7 +66,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 	code := exitCode(err)
 	var silent programExit
 	if err != nil && !errors.As(err, &silent) {
-		fmt.Fprintln(errs, "afar:", strings.TrimPrefix(err.Error(), "afar: "))
+		fmt.Fprintln(errs, "afar:", strings.TrimPrefix(clean(err.Error()), "afar: "))
 	}
 	return code
 }
@@ -108,6 +109,9 @@ func exitCode(err error) int {
 	var unreachable *reach.Error
 	var target *afar.TargetError
 	var program programExit
+	var broker *brokerError
+	var unknown *unknownError
+	var stopped *interrupted
 	switch {
 	case err == nil:
 		return exitOK
@@ -115,8 +119,12 @@ func exitCode(err error) int {
 		return int(program)
 	case errors.As(err, &wrong):
 		return exitUsage
-	case errors.As(err, &unreachable), errors.As(err, &target):
+	case errors.As(err, &unreachable), errors.As(err, &target), errors.As(err, &broker):
 		return exitUnreachable
+	case errors.As(err, &unknown):
+		return exitUnknown
+	case errors.As(err, &stopped):
+		return 128 + signalNumber(stopped.signal.String())
 	}
 	return exitFailed
 }
