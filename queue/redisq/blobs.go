@@ -203,6 +203,11 @@ func (p *pieces) Read(b []byte) (int, error) {
 			return 0, io.EOF
 		}
 		piece, err := p.field(strconv.Itoa(p.next))
+		if errors.Is(err, queue.ErrNoBlob) {
+			if _, gone := p.field("size"); gone == nil {
+				return 0, fmt.Errorf("%w: %s: piece %d is missing", queue.ErrDamaged, p.hash, p.next)
+			}
+		}
 		if err != nil {
 			return 0, err
 		}

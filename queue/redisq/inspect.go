@@ -177,7 +177,7 @@ func addEnding(t *queue.TaskState, text string) error {
 	}
 	t.State, t.Attempt, t.Worker = e.state, e.attempt, e.worker
 	t.Label, t.Group, t.Priority, t.Retention = e.label, e.group, e.priority, e.retention
-	t.Submitted, t.Ended, t.Outcome = time.UnixMicro(e.submitted), time.UnixMilli(e.ended), []byte(e.outcome)
+	t.Submitted, t.Ended, t.Outcome = time.UnixMilli(e.submitted/1000), time.UnixMilli(e.ended), []byte(e.outcome)
 	if e.started != 0 {
 		t.Started = time.UnixMilli(e.started)
 	}

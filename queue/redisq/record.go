@@ -143,9 +143,9 @@ func (r *record) task(id string) queue.Task {
 // submitted is when the task was.
 func (r *record) submitted() time.Time {
 	if r.born != 0 {
-		return time.UnixMicro(r.born)
+		return time.UnixMilli(r.born / 1000)
 	}
-	return time.UnixMicro(r.number)
+	return time.UnixMilli(r.number / 1000)
 }
 
 // ending is what is kept of a task that has ended.

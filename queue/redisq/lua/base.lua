@@ -213,7 +213,8 @@ local function finish(id, rec, h, nl, e)
     if e.state == '6' then call('PERSIST', topic) else call('PEXPIRE', topic, digits(keep)) end
   end
   if kept then
-    local o = concat({ e.state .. born(rec, h), h.attempt, h.started, digits(ms), digits(h.retention), h.priority, e.token, e.code,
+    local at = tick(1)
+    local o = concat({ e.state .. born(rec, h), h.attempt, h.started, digits(math.floor(at / 1000)), digits(h.retention), h.priority, e.token, e.code,
       h.label, '=' .. e.worker, '=' .. h.group, notes }, ' ') .. '\n' .. sub(rec, nl + 1, nl + h.label) .. e.outcome
     if e.state == '6' then
       call('SET', K .. 'o:' .. id, o)
@@ -221,7 +222,7 @@ local function finish(id, rec, h, nl, e)
       call('SET', K .. 'o:' .. id, o, 'PX', digits(h.retention))
       call('ZADD', K .. 'forget', digits(ms + h.retention), e.state .. id)
     end
-    call('ZADD', K .. 'e:' .. e.state, digits(tick(1)), id)
+    call('ZADD', K .. 'e:' .. e.state, digits(at), id)
   end
   for _, hash in ipairs(e.blobs or {}) do
     if e.state == '6' then
@@ -268,15 +269,37 @@ local function lose(id, rec, h, nl)
   comeBack(id, rec, h)
 end
 
--- unplace takes a task out of where it waits.
+-- unlist takes the turns of a group whose lane is empty.
+local function unlist(priority, group)
+  local l = priority .. ':' .. group
+  if call('EXISTS', K .. 'l:' .. l, K .. 'back:' .. l) == 0 then call('LREM', K .. 'turn:' .. priority, 0, group) end
+end
+
+-- unqueue takes a task out of its lane. In the middle of a list it is only marked, since
+-- finding it there may take long.
+local function unqueue(id, h)
+  local l = lane(h)
+  if call('ZREM', K .. 'back:' .. l, id) == 0 then
+    local list = K .. 'l:' .. l
+    if call('LINDEX', list, 0) == id then
+      call('LPOP', list)
+    elseif call('LINDEX', list, -1) == id then
+      call('RPOP', list)
+    else
+      call('HSET', K .. 'gone', id, l)
+    end
+  end
+  unlist(h.priority, h.group)
+end
+
+-- unplace takes a task out of where it is.
 local function unplace(id, rec, h)
   local state = byte(rec)
   if state == 114 then
     leave(id, h)
   elseif state == 119 then
     waiting = waiting - 1
-    call('ZREM', K .. 'back:' .. lane(h), id)
-    if call('EXISTS', K .. 'l:' .. lane(h), K .. 'back:' .. lane(h)) == 0 then call('LREM', K .. 'turn:' .. h.priority, 0, h.group) end
+    unqueue(id, h)
   elseif state == 100 then
     delayed = delayed - 1
     call('ZREM', K .. 'due', 'd' .. id)

@@ -13,24 +13,6 @@ local function given()
   return ids
 end
 
--- place takes a task out of where it waits, and leaves a mark where that would take long.
-local function displace(id, rec, h)
-  local l = lane(h)
-  local fresh = byte(rec) == 119 and not call('ZSCORE', K .. 'back:' .. l, id)
-  unplace(id, rec, h)
-  if not fresh then return end
-  local head, tail = call('LINDEX', K .. 'l:' .. l, 0), call('LINDEX', K .. 'l:' .. l, -1)
-  if head == id then
-    call('LPOP', K .. 'l:' .. l)
-  elseif tail == id then
-    call('RPOP', K .. 'l:' .. l)
-  else
-    call('HSET', K .. 'gone', id, l)
-    return
-  end
-  if call('EXISTS', K .. 'l:' .. l, K .. 'back:' .. l) == 0 then call('LREM', K .. 'turn:' .. h.priority, 0, h.group) end
-end
-
 -- stop cancels one task.
 local function stop(id)
   local rec = call('HGET', K .. 'tasks', id)
@@ -43,7 +25,7 @@ local function stop(id)
     call('PEXPIRE', K .. 'ctl', 2 * HOUR)
     return 1
   end
-  displace(id, rec, h)
+  unplace(id, rec, h)
   finish(id, rec, h, nl, { state = '7', outcome = outcome, worker = '', token = '0', code = '0' })
   return 1
 end
@@ -69,7 +51,7 @@ local function sweep()
     call('DEL', key)
     if call('EXISTS', kept) == 1 then call('RENAME', kept, key) end
     local priority, group = string.match(l, '^(%d):(.*)$')
-    if call('EXISTS', key, K .. 'back:' .. l) == 0 then call('LREM', K .. 'turn:' .. priority, 0, group) end
+    unlist(priority, group)
   end
   call('DEL', K .. 'gone')
 end
@@ -98,6 +80,8 @@ local function requeue(id)
   local rec = call('HGET', K .. 'tasks', id)
   local h, nl = open(rec)
   if not h or byte(rec) ~= 120 then return 0 end
+  local token, code, notes = string.match(call('GET', K .. 'o:' .. id) or '', '^%S+ %d+ %d+ %d+ %d+ %d (%d+) (%d) %d+ =%S* =%S* (%S+)\n')
+  if token then call('HSET', K .. 'notes', id, (notes == '-' and '' or notes) .. token .. ':' .. code .. ',') end
   for _, hash in ipairs(call('LRANGE', K .. 'y:' .. id, 0, -1)) do unref(hash) end
   call('DEL', K .. 'o:' .. id, K .. 'p:' .. id, K .. 'y:' .. id)
   local last = call('XREVRANGE', K .. 't:' .. id, '+', '-', 'COUNT', 1)[1]
@@ -105,8 +89,8 @@ local function requeue(id)
   call('HDEL', K .. 'progress', id)
   call('HDEL', K .. 'unwanted', id)
   call('ZREM', K .. 'e:6', id)
-  local flags = has(h, 'l') and '-l' or '-'
-  rec = 'w' .. digits(tick(1)) .. header(h, '0', 0, '0', flags, '', born(rec, h)) .. sub(rec, nl)
+  local flags = has(h, 'l') and '-lt' or '-t'
+  rec = 'w' .. digits(tick(1)) .. header(h, h.token, 0, '0', flags, '', born(rec, h)) .. sub(rec, nl)
   call('HSET', K .. 'tasks', id, rec)
   enlist(h.priority, h.group)
   call('RPUSH', K .. 'l:' .. lane(h), id)
@@ -141,7 +125,7 @@ local function pending()
       for _, id in ipairs(call('LRANGE', K .. 'l:' .. l, 0, CHUNK - 1)) do
         if call('HDEL', K .. 'gone', id) == 1 or call('HEXISTS', K .. 'tasks', id) == 0 then call('LREM', K .. 'l:' .. l, 1, id) else ids[#ids + 1] = id end
       end
-      if call('EXISTS', K .. 'l:' .. l, K .. 'back:' .. l) == 0 then call('LREM', K .. 'turn:' .. priority, 0, group) end
+      unlist(priority, group)
     end
   end
   more = #ids >= CHUNK

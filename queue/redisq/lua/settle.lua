@@ -93,7 +93,7 @@ local function settle(id, rec, e)
   if token <= tonumber(born(rec, h)) or token > tonumber(h.token) then return '2' end
   if w.state then
     unplace(id, rec, h)
-    if w.state == '6' and mine then
+    if w.state == '6' then
       tried(id, worker, '0', e.err)
       rec = sub(rec, 1, 17) .. header(h, h.token, h.attempt, h.started, with(h.flags, 'p'), h.worker) .. sub(rec, nl)
       h, nl = open(rec)

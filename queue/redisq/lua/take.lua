@@ -66,7 +66,8 @@ local function round(priority, limit)
   return ids
 end
 
-local token = digits(tick(1))
+local first = tick(1)
+local token, started = digits(first), digits(math.floor(first / 1000))
 local headers, bytes, ids = {}, 0, {}
 
 -- lend makes a waiting task one that runs, if it is still one that waits.
@@ -85,7 +86,7 @@ local function lend(id, rec)
   end
   local after = headers[before]
   if not after then
-    after = header(h, token, h.attempt + 1, digits(ms), h.flags, worker)
+    after = header(h, token, h.attempt + 1, started, h.flags, worker)
     headers[before] = after
   end
   local lent = 'r' .. sub(rec, 2, 17) .. after .. sub(rec, nl)
