@@ -41,29 +41,36 @@ func (r *Result[Out]) Check(ctx context.Context) (out Out, done bool, err error)
 // afar.ErrTimeout, ErrDead, context.Canceled if the task was canceled, ErrUnknownTask, ctx's
 // own, or one of the broker's. The task goes on when ctx ends.
 func (r *Result[Out]) Wait(ctx context.Context) (out Out, err error) {
-	q := r.queue
-	w := q.ear.expect(r.id, true)
-	defer q.ear.leave(r.id, w)
-	end, err := q.end(ctx, r.id, w)
+	end, err := r.queue.end(ctx, r.id)
 	if err != nil {
 		return out, err
 	}
-	return outcome[Out](ctx, q, end)
+	return outcome[Out](ctx, r.queue, end)
 }
 
 // end waits for the end of a task that may have ended, or be somebody else's. This queue's
 // ear hears of its own; others have a topic each.
-func (q *Queue) end(ctx context.Context, id string, w *wait) (Event, error) {
-	t, err := q.state(ctx, id)
-	switch {
-	case err != nil:
-		return Event{}, err
-	case t.State.Ended():
-		return endOf(t), nil
-	case t.Client != q.ear.client:
-		return q.follow(ctx, id, func(Event) bool { return true })
+func (q *Queue) end(ctx context.Context, id string) (Event, error) {
+	for {
+		w := q.ear.expect(id, true)
+		t, err := q.state(ctx, id)
+		var e Event
+		switch {
+		case err != nil:
+		case t.State.Ended():
+			e = endOf(t)
+		case t.Client == q.ear.client:
+			// What it hears may be old: a dead task has ended before, if it was requeued since.
+			if e, err = w.wait(ctx); err == nil && e.State == StateDead {
+				q.ear.leave(id, w)
+				continue
+			}
+		default:
+			e, err = q.follow(ctx, id, func(Event) bool { return true })
+		}
+		q.ear.leave(id, w)
+		return e, err
 	}
-	return w.wait(ctx)
 }
 
 // follow gives the events of a task's topic to a function until it returns false, and

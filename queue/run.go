@@ -130,7 +130,7 @@ func (q *Queue) through(ctx context.Context, call *afar.Call, s *submission) (*a
 	q.ear.submitted(w)
 	var end Event
 	if known {
-		end, err = q.end(ctx, s.id, w)
+		end, err = q.end(ctx, s.id)
 	} else {
 		end, err = w.wait(ctx)
 	}
