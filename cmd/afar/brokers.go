@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/afar-go/afar/queue"
+	"github.com/afar-go/afar/queue/natsq"
+	"github.com/afar-go/afar/queue/redisq"
 )
 
 // queueVariable names the queue that commands mean which are given none.
@@ -27,7 +31,82 @@ type opened interface {
 type opener func(ctx context.Context, url string) (opened, error)
 
 // brokers are those that a URL can name, by its scheme.
-var brokers = map[string]opener{}
+var brokers = map[string]opener{
+	"redis": onRedis, "rediss": onRedis, "valkey": onRedis, "valkeys": onRedis, "unix": onRedis,
+	"nats": onNATS, "tls": onNATS, "ws": onNATS, "wss": onNATS,
+}
+
+func onRedis(ctx context.Context, url string) (opened, error) {
+	b, err := redisq.Open(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// onNATS takes parameters of TLS out of the URL, which are those of Redis.
+func onNATS(ctx context.Context, url string) (opened, error) {
+	servers, query, _ := strings.Cut(url, "?")
+	config, query, err := clientTLS(query)
+	if err != nil {
+		return nil, err
+	}
+	if query != "" {
+		servers += "?" + query
+	}
+	b, err := natsq.Config{TLS: config}.Open(ctx, servers)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// clientTLS reads the parameters ca, cert, key and server_name of a query, and returns the
+// others. Without them there is no configuration.
+func clientTLS(query string) (*tls.Config, string, error) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, "", usage("the parameters of the URL cannot be read")
+	}
+	taken := map[string]string{}
+	for _, name := range []string{"ca", "cert", "key", "server_name"} {
+		if values.Has(name) {
+			taken[name] = values.Get(name)
+			values.Del(name)
+		}
+	}
+	if len(taken) == 0 {
+		return nil, query, nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: taken["server_name"]}
+	if config.RootCAs, err = authorities(taken["ca"]); err != nil {
+		return nil, "", err
+	}
+	if taken["cert"] != "" || taken["key"] != "" {
+		own, err := tls.LoadX509KeyPair(taken["cert"], taken["key"])
+		if err != nil {
+			return nil, "", fmt.Errorf("the client's certificate: %w", err)
+		}
+		config.Certificates = []tls.Certificate{own}
+	}
+	return config, values.Encode(), nil
+}
+
+// authorities reads a file of certificates; without one they are the system's.
+func authorities(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s has no certificate", file)
+	}
+	return pool, nil
+}
 
 // schemes are the known ones, for people.
 func schemes() string { return strings.Join(slices.Sorted(maps.Keys(brokers)), ", ") }

@@ -54,7 +54,8 @@ revoked there, needs --replace.`,
 				&cli.StringFlag{Name: "workers", Usage: "how many it may have at a time"},
 				&cli.StringFlag{Name: "memory", Usage: "for each worker, at least 16MiB: 512MiB, 2GiB"},
 				&cli.StringFlag{Name: "cpu", Usage: "processors for all its workers together: 1.5"},
-				&cli.StringFlag{Name: "queues", Usage: "for queues, which a later version serves: their names, separated by commas"},
+				&cli.StringFlag{Name: "queues", Usage: "names of the queues whose tasks it may submit, separated by commas; none: of all"},
+				&cli.BoolFlag{Name: "commands", Usage: "its tasks may be commands of this host: see afar queue submit"},
 				&cli.StringFlag{Name: "from", Usage: "addresses that it may come from: 10.0.0.0/8,192.168.1.*"},
 				&cli.StringFlag{Name: "expires", Usage: "when that ends: 2026-12-31, or RFC 3339"},
 				&cli.BoolFlag{Name: "replace", Usage: "put this in the place of what the file says of the key, if only that it is revoked"}},
@@ -159,6 +160,7 @@ type listed struct {
 	Queues      []string   `json:"queues,omitempty"`
 	From        []string   `json:"from,omitempty"`
 	Expires     *time.Time `json:"expires,omitempty"`
+	Commands    bool       `json:"commands,omitempty"`
 	Revoked     bool       `json:"revoked,omitempty"`
 }
 
@@ -181,7 +183,7 @@ func listKeys(_ context.Context, c *cli.Command) error {
 	var all []listed
 	for _, g := range grants {
 		l := listed{Kind: "caller", Fingerprint: g.Key.Fingerprint(), Key: g.Key.String(), Comment: g.Comment,
-			Workers: g.Workers, Memory: g.Memory, CPU: g.CPU, Queues: g.Queues, From: g.From, Revoked: g.Revoked}
+			Workers: g.Workers, Memory: g.Memory, CPU: g.CPU, Queues: g.Queues, From: g.From, Commands: g.Commands, Revoked: g.Revoked}
 		if !g.Expires.IsZero() {
 			l.Expires = &g.Expires
 		}
@@ -227,6 +229,9 @@ func authorizeKey(_ context.Context, c *cli.Command) error {
 			options = append(options, fmt.Sprintf("%s=%q", name, value))
 		}
 	}
+	if c.Bool("commands") {
+		options = append(options, "commands")
+	}
 	grant, err := trust.ParseGrant(strings.TrimSpace(strings.Join(options, ",") + " " + line))
 	if err != nil {
 		return usage("%w", err)
@@ -249,7 +254,7 @@ func authorizeKey(_ context.Context, c *cli.Command) error {
 
 // optionWord is an option of authorized_keys at the beginning of a line, or several,
 // and what follows.
-var optionWord = regexp.MustCompile(`^((?:[a-z]+=|revoked\b)(?:"[^"]*"|[^\s"])*)\s+(.+)$`)
+var optionWord = regexp.MustCompile(`^((?:[a-z]+=|(?:revoked|commands)\b)(?:"[^"]*"|[^\s"])*)\s+(.+)$`)
 
 // callerLine is the public key that the arguments are, or name the file of, and the
 // options before it.

@@ -53,7 +53,7 @@ func main() {
 func run(args []string, in io.Reader, out, errs io.Writer) int {
 	root := &cli.Command{
 		Name: "afar", Usage: "run parts of Go programs elsewhere", Description: manual,
-		Commands: []*cli.Command{nodeCommand(), keyCommand(), pingCommand(), runCommand(), queueCommand(), versionCommand()},
+		Commands: []*cli.Command{nodeCommand(), keyCommand(), pingCommand(), runCommand(), queueCommand(), brokerCommand(), versionCommand()},
 		Reader:   in, Writer: out, ErrWriter: errs,
 		EnableShellCompletion: true, Suggest: true, HideVersion: true,
 		ConfigureShellCompletionCommand: func(c *cli.Command) { c.Hidden = false },

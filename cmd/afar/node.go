@@ -35,13 +35,19 @@ within --drain. The second one ends everything at once.
 
    afar node
    afar node --listen 10.0.0.7:7227 --listen '[::1]:7227' --dir /var/lib/afar
-   afar node --unix /run/afar.sock`,
+   afar node --unix /run/afar.sock
+   afar node --queue 'redis://host:6379/12#thumbs' --queue 'nats://host:4222#calculator'
+
+With --queue it runs the tasks of queues, too, which callers that it knows have signed.
+Passwords are better in the environment: AFAR_NODE_QUEUES has queues with spaces between.`,
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "listen", Usage: "host:port to listen at, any number of times; none: " + defaultListen + ", unless there is --unix"},
 			&cli.StringFlag{Name: "unix", Usage: "path of a socket, for root and the node's user"},
 			&cli.StringFlag{Name: "key", Usage: "file of the node's key; none: ~/.config/afar/key", Sources: cli.EnvVars(trust.KeyVariable)},
 			authorizedFlag(),
 			&cli.StringFlag{Name: "dir", Usage: "directory for images and callers; none: afar/node in the user's cache directory"},
+			&cli.StringSliceFlag{Name: "queue", Usage: "URL#name of a queue to work for, any number of times"},
+			&cli.IntFlag{Name: "queue-workers", Usage: "tasks of a queue at a time; 0: as many as there are processors"},
 			&cli.IntFlag{Name: "workers", Usage: "workers of all callers at a time; 0: no limit"},
 			&cli.Int64Flag{Name: "images", Usage: "bytes of images that are kept; 0: 8 GiB"},
 			&cli.Int64Flag{Name: "max-image", Usage: "bytes of the largest image; 0: 1 GiB"},
@@ -50,7 +56,8 @@ within --drain. The second one ends everything at once.
 			&cli.BoolFlag{Name: "no-cgroups", Usage: "leave control groups alone"},
 			&cli.BoolFlag{Name: "json", Usage: "log as JSON"},
 		},
-		Action: serveNode,
+		DisableSliceFlagSeparator: true, // URLs have commas
+		Action:                    serveNode,
 	}
 }
 
@@ -72,6 +79,11 @@ func serveNode(ctx context.Context, c *cli.Command) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
+	closeQueues, err := openQueues(ctx, c, &config)
+	defer closeQueues()
+	if err != nil {
+		return err
+	}
 	n, err := node.Open(config)
 	if err != nil {
 		return err
@@ -116,7 +128,11 @@ func nodeConfig(c *cli.Command) (node.Config, error) {
 		}
 		config.Dir = filepath.Join(cache, "afar", "node")
 	}
-	if !overTCP(c) {
+	config.QueueWorkers = c.Int("queue-workers")
+	if config.QueueWorkers < 0 {
+		return config, usage("--queue-workers is negative: %d", config.QueueWorkers)
+	}
+	if !overTCP(c) && len(nodeQueues(c)) == 0 {
 		return config, nil
 	}
 	files, err := filesOf(c)
@@ -124,6 +140,9 @@ func nodeConfig(c *cli.Command) (node.Config, error) {
 		return config, err
 	}
 	config.Authorized = files.AuthorizedKeys
+	if !overTCP(c) {
+		return config, nil
+	}
 	config.Key, err = trust.LoadKey(files.Key)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("the node has no key: run: afar key new --key %s", files.Key)

@@ -3,8 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/afar-go/afar/queue"
+	"github.com/afar-go/afar/trust"
 )
 
 // stdinFlag is what says where a command's input comes from.
@@ -22,7 +25,7 @@ func submitCommand() *cli.Command {
 	return &cli.Command{
 		Name: "submit", Usage: "have a worker run a command", ArgsUsage: "[URL#NAME] -- COMMAND [ARGUMENT…]",
 		Description: `It prints the ID of the task, whose command is run by a worker that allows commands.
-With --wait the command's output, error output and exit code become those of afar; with
+It is signed if you have a key, as nodes want it. With --wait the command's output, error output and exit code become those of afar; with
 --json too it is one object. Who interrupts the wait leaves the task as it is.
 
    afar queue submit 'redis://host:6379/12#thumbs' -- convert a.png a.jpg
@@ -45,6 +48,7 @@ there. Without --attempts only a worker that is lost costs an attempt, of 3.`,
 			&cli.StringSliceFlag{Name: "env", Usage: "NAME=value, any number of times"},
 			&cli.StringFlag{Name: "dir", Usage: "the worker's directory to run in"},
 			&cli.StringFlag{Name: stdinFlag, Usage: "file that is the command's input; -: that of this command"},
+			&cli.StringFlag{Name: "key", Usage: "file of your key, which signs the task for nodes; none: ~/.config/afar/key, if it is there", Sources: cli.EnvVars(trust.KeyVariable)},
 			&cli.BoolFlag{Name: "require-worker", Usage: "fail if nobody listens"},
 			&cli.BoolFlag{Name: "wait", Usage: "until it has ended, and end in the same way"}),
 		Action: submitAction,
@@ -138,10 +142,14 @@ func submit(ctx context.Context, d *desk, options []queue.SubmitOption) error {
 	if err != nil {
 		return err
 	}
+	to, err := signed(d)
+	if err != nil {
+		return err
+	}
 	command := queue.Command{Path: d.args[0], Args: slices.Clone(d.args[1:]), Env: d.StringSlice("env"), Dir: d.String("dir"), Stdin: input}
 	var r *queue.Result[queue.CommandResult]
 	err = d.ask(ctx, func(ctx context.Context) error {
-		r, err = queue.Submit(ctx, d.queue, queue.RunCommand, command, options...)
+		r, err = queue.Submit(ctx, to, queue.RunCommand, command, options...)
 		return err
 	})
 	if err != nil {
@@ -158,6 +166,22 @@ func submit(ctx context.Context, d *desk, options []queue.SubmitOption) error {
 		return d.goesOn(ctx, r.ID(), err)
 	}
 	return o.pass(d)
+}
+
+// signed is the queue for tasks that are signed, if there is a key.
+func signed(d *desk) (*queue.Queue, error) {
+	files, err := filesOf(d.Command)
+	if err != nil {
+		return d.queue, nil // there is no home
+	}
+	key, err := trust.LoadKey(files.Key)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !d.IsSet("key"):
+		return d.queue, nil
+	case err != nil:
+		return nil, err
+	}
+	return d.queue.Sign(queue.Signing{Key: key}), nil
 }
 
 // goesOn says where to find a task that nobody waits for any more.
