@@ -1,6 +1,10 @@
 package natsq
 
-import "github.com/afar-go/afar/queue"
+import (
+	"slices"
+
+	"github.com/afar-go/afar/queue"
+)
 
 const (
 	maxPast      = 32        // attempts of a task that are remembered
@@ -42,24 +46,30 @@ type life struct {
 	ended    int64
 	progress [2]int64
 	past     []attempt
-	released uint64 // the token of the delivery that was released last
 	unwanted bool
 	reason   data // the outcome when it is canceled
 	outcome  data
 	settler  string   // who settled it
-	settled  uint64   // the token with which
-	ending   uint8    // and how
+	counted  []count  // the last settlements that counted
 	needs    []string // blobs of the outcome
 	log      []event
 	told     uint64 // the number of the event of its end
 }
+
+// count is a settlement that counted. It counts no second time.
+type count struct {
+	token  uint64
+	ending queue.Ending
+}
+
+// maxCounted is how many of them are known of a task.
+const maxCounted = 48
 
 // attempt is a delivery that has ended.
 type attempt struct {
 	worker string
 	ended  int64
 	lost   bool
-	token  uint64 // 0 of the one that made the task dead
 	said   data
 }
 
@@ -105,22 +115,16 @@ func (e *entry) holds(token uint64) bool {
 // repeated tells whether a delivery has been settled in just this way, so that a
 // settlement counts though it comes twice.
 func (e *entry) repeated(token uint64, ending queue.Ending) bool {
-	if e.life == nil {
-		return false
+	return e.life != nil && slices.Contains(e.life.counted, count{token, ending})
+}
+
+// count notes that a settlement counted.
+func (e *entry) count(token uint64, ending queue.Ending) {
+	l := e.lived()
+	if len(l.counted) == maxCounted {
+		l.counted = slices.Delete(l.counted, 0, 1)
 	}
-	switch ending {
-	case queue.EndRelease:
-		return e.life.released == token
-	case queue.EndRetry:
-		for _, a := range e.life.past {
-			if a.token == token && !a.lost {
-				return true
-			}
-		}
-		return false
-	default:
-		return e.life.settled == token && e.life.ending == uint8(ending)
-	}
+	l.counted = append(l.counted, count{token, ending})
 }
 
 // size is about how many bytes of the log it takes.
@@ -167,16 +171,16 @@ func codeLife(c *codec, l *life) {
 		c.text(&a.worker)
 		integer(c, &a.ended)
 		c.bool(&a.lost)
-		integer(c, &a.token)
 		c.data(&a.said)
 	})
-	integer(c, &l.released)
 	c.bool(&l.unwanted)
 	c.data(&l.reason)
 	c.data(&l.outcome)
 	c.text(&l.settler)
-	integer(c, &l.settled)
-	integer(c, &l.ending)
+	list(c, &l.counted, func(c *codec, n *count) {
+		integer(c, &n.token)
+		integer(c, &n.ending)
+	})
 	c.texts(&l.needs)
 	integer(c, &l.told)
 }

@@ -175,11 +175,10 @@ func (f *ended) apply(l *ledger) {
 	if e == nil {
 		return
 	}
-	life := e.lived()
 	if _, ok := outcomes[f.ending]; !ok || e.state.Ended() {
 		return
 	}
-	life.settled, life.ending = f.token, uint8(f.ending)
+	e.count(f.token, f.ending)
 	e.tries = e.attempts()
 	if f.ending == queue.EndDead {
 		l.live -= e.size()
@@ -224,7 +223,10 @@ func (f *returned) apply(l *ledger) {
 	if e == nil || !e.holds(f.token) {
 		return
 	}
-	a := attempt{worker: f.worker, ended: l.now, lost: f.lost, token: f.token, said: f.said}
+	a := attempt{worker: f.worker, ended: l.now, lost: f.lost, said: f.said}
+	if !f.lost {
+		e.count(f.token, f.ending)
+	}
 	l.comeBack(e, a, f.ending == queue.EndRetry, f.ready, f.mark)
 }
 

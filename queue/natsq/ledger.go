@@ -257,11 +257,9 @@ func (l *ledger) comeBack(e *entry, a attempt, counts bool, until int64, mark ui
 	if counts {
 		e.tries++
 		e.remember(a)
-	} else {
-		e.lived().released = a.token
 	}
 	l.live += e.size()
-	if e.life.unwanted {
+	if e.lived().unwanted {
 		l.enter(e, queue.StateDelayed)
 		l.finish(e, end{state: queue.StateCanceled, outcome: e.life.reason, mark: mark})
 		return

@@ -312,10 +312,9 @@ func (k *keeper) settleOne(s *queue.Settlement) (queue.Hold, error) {
 	switch {
 	case e == nil || !e.given(s.Token):
 		return queue.Lost, nil
+	case e.repeated(s.Token, s.Ending):
+		return queue.Held, nil
 	case outcome && e.state.Ended(), !outcome && !e.holds(s.Token):
-		if e.repeated(s.Token, s.Ending) {
-			return queue.Held, nil
-		}
 		return queue.Lost, nil
 	}
 	if len(s.Log) > 0 {

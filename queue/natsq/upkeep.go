@@ -74,7 +74,7 @@ func (f *requeued) apply(l *ledger) {
 		}
 		l.live -= e.size()
 		l.refer(e.life.needs, -1)
-		e.life = &life{log: e.life.log}
+		e.life = &life{log: e.life.log, counted: e.life.counted}
 		e.tries, e.back = 0, false
 		l.live += e.size()
 		l.wait(e)
