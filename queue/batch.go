@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 )
 
 // batcher gathers what many ask for at the same time into one request: while
@@ -68,13 +69,26 @@ func (b *batcher[T, R]) run() {
 func (b *batcher[T, R]) request(batch []*asked[T, R]) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(batch[0].ctx))
 	defer cancel()
-	left := newCountdown(len(batch), cancel)
 	items := make([]T, len(batch))
+	left := new(atomic.Int64) // contexts that have not ended, and one until all are known
+	left.Store(1)
+	gone := func() {
+		if left.Add(-1) == 0 {
+			cancel()
+		}
+	}
+	var last context.Context
 	for i, a := range batch {
 		items[i] = a.item
-		stop := context.AfterFunc(a.ctx, left.down)
+		if a.ctx == last { // that of a map, often
+			continue
+		}
+		last = a.ctx
+		left.Add(1)
+		stop := context.AfterFunc(a.ctx, gone)
 		defer stop()
 	}
+	gone()
 	results, err := b.do(ctx, items)
 	for i, a := range batch {
 		a.err = err
@@ -82,22 +96,5 @@ func (b *batcher[T, R]) request(batch []*asked[T, R]) {
 			a.result = results[i]
 		}
 		close(a.done)
-	}
-}
-
-// countdown does something when the last of several has said so.
-type countdown struct {
-	mu   sync.Mutex
-	left int
-	do   func()
-}
-
-func newCountdown(n int, do func()) *countdown { return &countdown{left: n, do: do} }
-
-func (c *countdown) down() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.left--; c.left == 0 {
-		c.do()
 	}
 }

@@ -3,17 +3,22 @@ package queue
 import (
 	"context"
 	"strconv"
+	"strings"
 
 	"github.com/afar-go/afar"
 )
 
-// Headers that tell a function which task it runs.
-const (
-	headerQueue   = "afar-queue"
-	headerTask    = "afar-task"
-	headerAttempt = "afar-attempt"
-	headerToken   = "afar-token"
-)
+// headerTask is the header that tells a function which task it runs: attempt, token, ID
+// and queue, with spaces between them.
+const headerTask = "afar-task"
+
+// taskHeader makes it.
+func taskHeader(queue string, d *Delivery) string {
+	b := strconv.AppendInt(make([]byte, 0, 24+len(d.ID)+len(queue)), int64(d.Attempt), 10)
+	b = strconv.AppendUint(append(b, ' '), d.Token, 10)
+	b = append(append(append(append(b, ' '), d.ID...), ' '), queue...)
+	return string(b)
+}
 
 // Running says which task a function runs.
 type Running struct {
@@ -28,9 +33,12 @@ type Running struct {
 // Current returns, in a function, which task it runs. ok is false when it is not run for a
 // task.
 func Current(ctx context.Context) (r Running, ok bool) {
-	h := afar.Header(ctx)
-	r = Running{Queue: h[headerQueue], ID: h[headerTask]}
-	r.Attempt, _ = strconv.Atoi(h[headerAttempt])
-	r.Token, _ = strconv.ParseUint(h[headerToken], 10, 64)
-	return r, r.ID != ""
+	parts := strings.SplitN(afar.Header(ctx)[headerTask], " ", 4)
+	if len(parts) < 4 {
+		return r, false
+	}
+	r.Attempt, _ = strconv.Atoi(parts[0])
+	r.Token, _ = strconv.ParseUint(parts[1], 10, 64)
+	r.ID, r.Queue = parts[2], parts[3]
+	return r, true
 }

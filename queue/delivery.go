@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -104,10 +103,9 @@ func (d *delivery) place(o *order, by trust.PublicKey) (afar.Runner, error) {
 
 // header tells the function, beside what its submitter has to say, which task it runs.
 func (d *delivery) header(o *order) map[string]string {
-	h := make(map[string]string, len(o.Header)+4)
+	h := make(map[string]string, len(o.Header)+1)
 	maps.Copy(h, o.Header)
-	h[headerQueue], h[headerTask] = d.work.queue.name, d.ID
-	h[headerAttempt], h[headerToken] = strconv.Itoa(d.Attempt), strconv.FormatUint(d.Token, 10)
+	h[headerTask] = taskHeader(d.work.queue.name, &d.Delivery)
 	return h
 }
 
