@@ -3,6 +3,7 @@ package redisq_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -159,3 +160,8 @@ func (s *server) stop(sig syscall.Signal) {
 // restart and kill are what may become of a server.
 func (s *server) restart() { s.stop(syscall.SIGTERM); s.start() }
 func (s *server) kill()    { s.stop(syscall.SIGKILL); s.start() }
+
+// dialUnix is how other clients connect to a server's socket.
+func dialUnix(ctx context.Context, path string, dialer *net.Dialer, _ *tls.Config) (net.Conn, error) {
+	return dialer.DialContext(ctx, "unix", path)
+}
