@@ -59,7 +59,7 @@ func TestLayers(t *testing.T) {
 		}
 		for _, other := range ours(slices.Concat(p.TestImports, p.XTestImports)) {
 			o := find(other)
-			if o != nil && other != p.path && !r.above(o) && !slices.Contains(testPackages, other) {
+			if o != nil && other != p.path && !r.above(o) && !slices.Contains(slices.Concat(testPackages, fakes), other) {
 				t.Errorf("the tests of %s (layer %d) import %q (layer %d): %s; a test has what its package may have, and %s",
 					p.title(), r.layer, other, o.layer, reason, strings.Join(testPackages, ", "))
 			}

@@ -153,7 +153,8 @@ func TestGoleak(t *testing.T) {
 				return true
 			})
 		}
-		if starts != "" && !checks {
+		suite := slices.Contains(forTests, p.path) // its goroutines are seen by those who run it
+		if starts != "" && !checks && !suite {
 			t.Errorf("%s starts goroutines (%s), and no TestMain of it calls goleak.VerifyTestMain: no goroutine outlives Close, and only that sees it",
 				p.title(), starts)
 		}

@@ -68,18 +68,21 @@ var table = []row{
 	{path: "", layer: 3, duty: "what users import", exits: "Main never returns in a worker process"},
 
 	{path: "afartest", layer: 4, duty: "in-process pools with Kill, delay and cut, for users' tests too"},
-	{path: "queue", layer: 4, duty: "durable tasks, and the small Broker interface"},
+	{path: "queue", layer: 4, duty: "durable tasks, and the small Broker interface",
+		modules: map[string]string{"github.com/adhocore/gronx": "cron expressions"}},
 	{path: "guest", layer: 4, duty: "source as a program: Go, Python, WebAssembly, each in a killable worker"},
 	{path: "guest/wasm", layer: 5, duty: "WebAssembly guests",
 		modules: map[string]string{"github.com/tetratelabs/wazero": "the WebAssembly runtime, kept out of programs without such guests"}},
 
-	{path: "queue/queuetest", layer: 5, duty: "the conformance suite that every broker passes"},
-	{path: "queue/memq", layer: 5, duty: "the broker in memory"},
-	{path: "queue/natsq", layer: 5, duty: "the broker on NATS JetStream", modules: map[string]string{
+	{path: "queue/internal/check", layer: 5, duty: "what a broker refuses"},
+	{path: "queue/queuetest", layer: 5, duty: "the conformance suite that every broker passes",
+		modules: map[string]string{"pgregory.net/rapid": "a model that any order of operations is compared with"}},
+	{path: "queue/memq", layer: 5, beside: []string{"queue/internal/check"}, duty: "the broker in memory"},
+	{path: "queue/natsq", layer: 5, beside: []string{"queue/internal/check"}, duty: "the broker on NATS JetStream", modules: map[string]string{
 		"github.com/nats-io/nats.go":        "its client",
 		"github.com/nats-io/nats-server/v2": "the embedded server; 11.5 MiB, so linked only by those who ask for it",
 	}},
-	{path: "queue/redisq", layer: 5, duty: "the broker on Redis",
+	{path: "queue/redisq", layer: 5, beside: []string{"queue/internal/check"}, duty: "the broker on Redis",
 		modules: map[string]string{"github.com/redis/rueidis": "its client, with pipelined batches"}},
 	{path: "node", layer: 5, duty: "the daemon: authenticated links, images, workers, queues, drain",
 		modules: map[string]string{"golang.org/x/sys": "who is at the other end of a socket, control groups, limits"}},
@@ -105,6 +108,10 @@ var testModules = map[string]string{
 // testPackages are packages that exist for tests: a test may import them from
 // any layer, anything else only as forTests says.
 var testPackages = []string{"internal/hosttest", "internal/testlink", "afartest", "queue/queuetest"}
+
+// fakes are packages for users that are also what tests of any layer may have in place of
+// a server.
+var fakes = []string{"queue/memq"}
 
 // forTests are the packages that may import testPackages outside of tests,
 // because they are made for tests themselves.
