@@ -32,24 +32,28 @@ type Broker interface {
 
 	// Take leases up to r.Max tasks to a worker, and waits until there is one, r.Wait
 	// is over, or ctx ends; no task is no error. Higher priorities go first; within a
-	// priority groups take turns; within a group tasks leave in the order in which
-	// they were submitted, those that come back first. A paused queue gives none.
+	// priority groups take turns, also from one Take to the next; within a group tasks leave
+	// in the order in which they were submitted, or their delay ended, those that come
+	// back first. A paused queue gives none. Tasks that are there when ctx ends are
+	// returned; with a ctx that has ended nothing is taken.
 	//
 	// When a lease ends that was neither renewed nor settled, the delivery is over as
 	// if it had been settled with Retry and no delay, with Lost set in its Attempt;
 	// the task is given to the next who takes. A task that was to be canceled is not,
-	// and ends Canceled.
+	// and ends Canceled, with the outcome of the Change, when its lease ends or it is
+	// settled with Retry or Release.
 	Take(ctx context.Context, queue string, r TakeRequest) ([]Delivery, error)
 
 	// Renew makes leases last for their beat's For from now on, and keeps what the
-	// deliveries have said and how far they are. It also counts as a sign of life of
-	// the worker, and may have no beats.
+	// deliveries have said and how far they are; what one has said whose lease is Lost
+	// is not kept. It also counts as a sign of life of the worker, and may have no beats.
 	Renew(ctx context.Context, queue, worker string, beats []Beat) ([]Hold, error)
 
 	// Settle ends deliveries. Done, Failed, Dead and Canceled give the task its outcome,
 	// unless it has one: the first counts, even when its lease had ended before. Retry and
 	// Release are for who holds the lease. A Hold of Lost says that a settlement did
-	// not count; that it was carried out twice does not make it so.
+	// not count; that it was carried out twice does not make it so. Tokens of a task that
+	// was forgotten, and whose ID was used again, are not those of the new one.
 	//
 	// An outcome is kept for the task's Retention, but that of a dead task until it is
 	// dropped or requeued. The task's Client, if it has one, is told in its topic.
@@ -60,8 +64,10 @@ type Broker interface {
 	// is kept; Newest is the end of it now, and returns at once. Nothing is passed over
 	// between a cursor and the next, unless so much was added meanwhile that the broker
 	// could not keep it: 10,000 events of a topic are kept at least, for an hour at least,
-	// those of a task as long as the task. A task that the queue does not know has one
-	// event: its end, with StateUnknown.
+	// those of a task as long as the task. A task that the queue does not know, or forgets
+	// meanwhile, has one event: its end, with StateUnknown. A task that is requeued has its
+	// end no more; its client is told of each. There may be more events than one
+	// call returns.
 	Follow(ctx context.Context, queue string, t Topic, after Cursor, wait time.Duration) (events []Event, next Cursor, err error)
 
 	// Inspect reports what is stored, and changes nothing.
@@ -144,7 +150,7 @@ type Delivery struct {
 	Task
 	Token   uint64
 	Attempt int       // counts from 1; deliveries that were released do not count
-	Past    []Attempt // those before, oldest first, at most the last 32
+	Past    []Attempt // those before that were not released, oldest first, at most the last 32
 }
 
 // Attempt is how a delivery ended that gave the task no outcome, or made it Dead.
@@ -152,14 +158,14 @@ type Attempt struct {
 	Worker string
 	Ended  time.Time
 	Lost   bool   // its lease ended
-	Error  []byte // what the worker said
+	Error  []byte // what the worker said, at most 64 KiB
 }
 
 // Beat is a delivery's sign of life.
 type Beat struct {
 	Lease
 	For      time.Duration
-	Log      [][]byte // records, to the task's topic
+	Log      [][]byte // records, to the task's topic, each at most 64 KiB
 	Progress [2]int64 // done and total; zeros: nothing new
 }
 
@@ -288,7 +294,7 @@ type Stats struct {
 	Waiting, Delayed, Running int64
 	Dead                      int64         // dead letters
 	Done, Failed, Canceled    int64         // ever, since the queue came to be
-	Oldest                    time.Duration // for how long the oldest waiting task has waited
+	Oldest                    time.Duration // for how long the oldest waiting task has waited, its delay not counted
 	Paused                    bool
 	Workers                   []WorkerStats // who listens, sorted by name
 }
@@ -304,8 +310,8 @@ type Verb uint8
 
 // Verbs.
 const (
-	Cancel  Verb = iota + 1 // IDs: those that wait end Canceled with Outcome; who runs the others is told
-	Requeue                 // IDs, or all: dead tasks wait again, with no attempts counted
+	Cancel  Verb = iota + 1 // IDs: those that wait end Canceled with Outcome; who runs the others is told; both count
+	Requeue                 // IDs, or all: dead tasks wait again, behind the others, with no attempts counted and none in Past
 	Drop                    // IDs, or all that are dead: tasks that have ended are forgotten
 	Purge                   // all that wait, delayed ones too, end Canceled with Outcome
 	Pause                   // no more deliveries
