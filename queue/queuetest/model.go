@@ -11,9 +11,9 @@ import (
 // A model is a queue as the contract describes it, without time: leases do not end, and
 // nothing is delayed. Its methods say what the broker must answer.
 type model struct {
-	tasks  map[string]*modelTask // those that are known
-	order  []*modelTask          // those that wait and were not taken yet, or were requeued
-	turns  map[string]map[string]bool
+	tasks  map[string]*modelTask      // those that are known
+	rank   int                        // of the last task that was submitted
+	turns  map[string]map[string]bool // by lane that waits: groups that had a turn meanwhile
 	paused bool
 	told   []queue.Event // of the client
 	stats  queue.Stats   // what was ever done
@@ -24,6 +24,7 @@ type modelTask struct {
 	queue.Task
 	state    queue.State
 	back     bool // it waits, and has come back
+	rank     int  // if not: its place in the line; those that are requeued together have one
 	token    uint64
 	attempt  int
 	past     int
@@ -54,9 +55,8 @@ func (m *model) submit(t queue.Task) bool {
 	if m.tasks[t.ID] != nil {
 		return true
 	}
-	mt := &modelTask{Task: t, state: queue.StateWaiting, counted: map[modelEnd]bool{}}
-	m.tasks[t.ID] = mt
-	m.order = append(m.order, mt)
+	m.rank++
+	m.tasks[t.ID] = &modelTask{Task: t, state: queue.StateWaiting, rank: m.rank, counted: map[modelEnd]bool{}}
 	return false
 }
 
@@ -101,7 +101,6 @@ func (m *model) take(d queue.Delivery) error {
 		return err
 	}
 	t.state, t.token, t.attempt = queue.StateRunning, d.Token, d.Attempt
-	m.order = without(m.order, t)
 	m.turn(t)
 	return nil
 }
@@ -115,19 +114,11 @@ func (m *model) inTurn(t *modelTask) error {
 		if other.Priority > t.Priority {
 			return fmt.Errorf("%s with priority %d comes before %s with %d", t.ID, t.Priority, other.ID, other.Priority)
 		}
-		if other.lane() == t.lane() && other.back && !t.back {
-			return fmt.Errorf("%s comes before %s, which has come back", t.ID, other.ID)
+		if other.lane() == t.lane() && !t.back && (other.back || other.rank < t.rank) {
+			return fmt.Errorf("%s comes before %s (which has come back: %v)", t.ID, other.ID, other.back)
 		}
 		if other.Priority == t.Priority && m.turns[other.lane()][t.Group] {
 			return fmt.Errorf("group %q has two turns before group %q has one", t.Group, other.Group)
-		}
-	}
-	for _, other := range m.order {
-		if other == t {
-			return nil
-		}
-		if !t.back && other.lane() == t.lane() {
-			return fmt.Errorf("%s comes before %s", t.ID, other.ID)
 		}
 	}
 	return nil
@@ -205,7 +196,6 @@ func (m *model) giveBack(t *modelTask) {
 
 // end gives a task its outcome.
 func (m *model) end(t *modelTask, state queue.State, outcome, worker string) {
-	m.order = without(m.order, t)
 	t.state, t.outcome, t.back, t.unwanted = state, outcome, false, false
 	m.stopsWaiting(t)
 	switch state {
@@ -249,6 +239,7 @@ func (m *model) change(c queue.Change) int {
 		}
 		return n
 	}
+	m.rank++
 	for _, id := range m.concerned(c) {
 		if t := m.tasks[id]; t != nil && m.changeOne(t, c) {
 			n++
@@ -281,19 +272,13 @@ func (m *model) changeOne(t *modelTask, c queue.Change) bool {
 			t.unwanted, t.verdict = true, string(c.Outcome)
 		}
 	case c.Verb == queue.Requeue && t.state == queue.StateDead:
-		t.state, t.attempt, t.past, t.outcome = queue.StateWaiting, 0, 0, ""
-		m.order = append(m.order, t)
+		t.state, t.rank, t.attempt, t.past, t.outcome = queue.StateWaiting, m.rank, 0, 0, ""
 	case c.Verb == queue.Drop && t.state.Ended():
 		delete(m.tasks, t.ID)
 	default:
 		return false
 	}
 	return true
-}
-
-// without returns the tasks that are not t.
-func without(all []*modelTask, t *modelTask) []*modelTask {
-	return slices.DeleteFunc(all, func(o *modelTask) bool { return o == t })
 }
 
 // sorted returns the tasks by ID.

@@ -33,11 +33,17 @@ type storm struct {
 // ledger is what was said, by task.
 type ledger struct {
 	mu         sync.Mutex
-	deliveries map[string][]queue.Delivery
+	deliveries map[string][]stormDelivery
 	released   map[string]int                              // deliveries whose release counted
 	counted    map[string]map[queue.Lease]queue.Settlement // settlements that gave an outcome
 	events     map[string][]queue.Event                    // ends that clients were told of
 	ended      int                                         // tasks of which they were
+}
+
+// stormDelivery is a delivery, and who got it.
+type stormDelivery struct {
+	queue.Delivery
+	worker string
 }
 
 func newStorm(t *testing.T, b *Backend) *storm {
@@ -47,7 +53,7 @@ func newStorm(t *testing.T, b *Backend) *storm {
 		T: t, Backend: b, ctx: ctx, queue: queueName("Storm"), submitters: 3, takers: 6, each: 300,
 		thirds: [2]chan struct{}{make(chan struct{}), make(chan struct{})}, over: make(chan struct{}),
 		ledger: ledger{
-			deliveries: map[string][]queue.Delivery{}, released: map[string]int{},
+			deliveries: map[string][]stormDelivery{}, released: map[string]int{},
 			counted: map[string]map[queue.Lease]queue.Settlement{}, events: map[string][]queue.Event{},
 		},
 	}
@@ -171,7 +177,7 @@ func (s *storm) work(b queue.Broker, name string) {
 		}
 		var ends []queue.Settlement
 		for _, d := range deliveries {
-			ends = append(ends, s.decide(b, name, d)...)
+			ends = append(ends, s.decide(b, stormDelivery{d, name})...)
 		}
 		if !s.settle(b, ends) {
 			return
@@ -180,11 +186,11 @@ func (s *storm) work(b queue.Broker, name string) {
 }
 
 // decide chooses what becomes of a delivery. Nothing stands for a worker that dies.
-func (s *storm) decide(b queue.Broker, name string, d queue.Delivery) []queue.Settlement {
-	end := func(d queue.Delivery, e queue.Ending) queue.Settlement {
-		settlement := ending(d, e)
-		settlement.Worker = name
-		settlement.Outcome = fmt.Appendf(nil, "%s/%d/%d/%s", d.ID, d.Token, e, name)
+func (s *storm) decide(b queue.Broker, d stormDelivery) []queue.Settlement {
+	end := func(d stormDelivery, e queue.Ending) queue.Settlement {
+		settlement := ending(d.Delivery, e)
+		settlement.Worker = d.worker
+		settlement.Outcome = fmt.Appendf(nil, "%s/%d/%d/%s", d.ID, d.Token, e, d.worker)
 		return settlement
 	}
 	var ends []queue.Settlement
@@ -204,7 +210,7 @@ func (s *storm) decide(b queue.Broker, name string, d queue.Delivery) []queue.Se
 	case choice < 37:
 		return append(ends, done, end(d, queue.EndRetry))
 	case choice < 42:
-		if _, err := b.Renew(s.ctx, s.queue, name, []queue.Beat{{Lease: lease(d), For: 2 * brief, Log: records(1, 2)}}); err != nil {
+		if _, err := b.Renew(s.ctx, s.queue, d.worker, []queue.Beat{{Lease: lease(d.Delivery), For: 2 * brief, Log: records(1, 2)}}); err != nil {
 			s.Errorf("Renew: %v", err)
 		}
 	}
@@ -212,13 +218,13 @@ func (s *storm) decide(b queue.Broker, name string, d queue.Delivery) []queue.Se
 }
 
 // took writes a delivery down, and returns the one before if that was lost.
-func (s *storm) took(d queue.Delivery) (queue.Delivery, bool) {
+func (s *storm) took(d stormDelivery) (stormDelivery, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := append(s.deliveries[d.ID], d)
 	s.deliveries[d.ID] = all
 	if len(all) < 2 || len(d.Past) == 0 || !d.Past[len(d.Past)-1].Lost {
-		return queue.Delivery{}, false
+		return stormDelivery{}, false
 	}
 	return all[len(all)-2], true
 }
