@@ -79,11 +79,22 @@ const (
 	// pulls no more inputs.
 	heldBytes = 64 << 20
 	// foreignCalls is how many calls a map has under way on a Runner that takes
-	// them one by one.
+	// them one by one, and does not say with a method InFlight() int.
 	foreignCalls = 64
 	// takeAtOnce is how many results the loop takes from the mapping at a time.
 	takeAtOnce = 128
 )
+
+// inFlight is how many calls a map has under way on a Runner that is not ours.
+func inFlight(r Runner) int {
+	switch r := r.(type) {
+	case *withPolicy:
+		return inFlight(r.to)
+	case interface{ InFlight() int }:
+		return max(1, r.InFlight())
+	}
+	return foreignCalls
+}
 
 // slot is an input under way. Slots are used again.
 type slot[In any] struct {
@@ -150,11 +161,7 @@ func (f *Function[In, Out]) mapping(ctx context.Context, r Runner, in iter.Seq[I
 
 func (m *mapping[In, Out]) begin() error {
 	if m.route.foreign != nil {
-		n := foreignCalls
-		if r, ok := m.route.foreign.(interface{ InFlight() int }); ok {
-			n = max(1, r.InFlight())
-		}
-		m.tickets = make(chan struct{}, n)
+		m.tickets = make(chan struct{}, inFlight(m.route.foreign))
 		return nil
 	}
 	spec, err := m.route.spec(m.ctx, m.f.f, nil)

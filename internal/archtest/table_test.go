@@ -135,7 +135,7 @@ const (
 	maxRootFiles = 16  // the last three of the root package, without its tests
 	// Conversations and objects add three nouns (channel, routine, object) and
 	// what they are made with to what was 2,500 lines and 60 names.
-	maxRootLines    = 4200
+	maxRootLines    = 4300
 	maxRootExported = 68
 )
 
