@@ -6,8 +6,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
-	"net"
 	"net/url"
 	"os"
 	"slices"
@@ -193,23 +193,31 @@ func (p *place) open(ctx context.Context) (opened, error) {
 	if err == nil {
 		return b, nil
 	}
-	var network net.Error
+	var wrong usageError
+	var file *fs.PathError
+	if errors.As(err, &wrong) || errors.As(err, &file) {
+		return nil, fmt.Errorf("%s: %w", p.shown, err)
+	}
 	if e, ok := errors.AsType[*brokerError](err); ok {
 		return nil, e
 	}
-	if errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) {
-		return nil, &brokerError{p.shown, err}
-	}
-	return nil, fmt.Errorf("%s: %w", p.shown, err)
+	return nil, &brokerError{p.shown, err}
 }
 
-// brokerError means that a broker is out of reach.
+// brokerError means that a broker is out of reach, or does not let this program in.
 type brokerError struct {
 	shown string
 	err   error
 }
 
-func (e *brokerError) Error() string { return e.shown + ": " + e.err.Error() }
+// Error names the broker, once.
+func (e *brokerError) Error() string {
+	if text := e.err.Error(); strings.Contains(text, e.shown) {
+		return text
+	}
+	return e.shown + ": " + e.err.Error()
+}
+
 func (e *brokerError) Unwrap() error { return e.err }
 
 // discreet has an error not tell secrets.

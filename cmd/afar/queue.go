@@ -38,9 +38,9 @@ With --json each answer, or each line of a list, is one JSON object. The command
 for an answer of the broker for --within, and the waiting ones then as long as it takes.
 
 Exit codes: 0 done; 1 failed, or the task has; 2 wrong usage; 3 the broker is out of
-reach; 4 the task has not ended; 5 there is no such queue, task or dead letter; 128 and
-the number of the signal that has interrupted the command. submit --wait and result
---output of a command end with its exit code, or 128 and the number of its signal.`
+reach, or refuses; 4 the task has not ended; 5 there is no such queue, task or dead
+letter; 128 and the number of the signal that has interrupted the command. submit --wait
+and result --output of a command end with its exit code, or 128 and its signal.`
 
 func queueCommand() *cli.Command {
 	return &cli.Command{

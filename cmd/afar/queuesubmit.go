@@ -24,9 +24,10 @@ const stdinFlag = "stdin"
 func submitCommand() *cli.Command {
 	return &cli.Command{
 		Name: "submit", Usage: "have a worker run a command", ArgsUsage: "[URL#NAME] -- COMMAND [ARGUMENT…]",
-		Description: `It prints the ID of the task, whose command is run by a worker that allows commands.
-It is signed if you have a key, as nodes want it. With --wait the command's output, error output and exit code become those of afar; with
---json too it is one object. Who interrupts the wait leaves the task as it is.
+		Description: `It prints the ID of the task, whose command is run by a worker that allows commands. If
+you have a key, the task is signed, as nodes want it. With --wait the command's output,
+error output and exit code become those of afar; with --json too it is one object. Who
+interrupts the wait leaves the task as it is.
 
    afar queue submit 'redis://host:6379/12#thumbs' -- convert a.png a.jpg
    afar queue submit --wait --stdin - --env LANG=C -- sort -n <numbers
@@ -176,7 +177,7 @@ func signed(d *desk) (*queue.Queue, error) {
 	}
 	key, err := trust.LoadKey(files.Key)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && !d.IsSet("key"):
+	case errors.Is(err, fs.ErrNotExist) && d.String("key") == "":
 		return d.queue, nil
 	case err != nil:
 		return nil, err
