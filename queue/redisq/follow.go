@@ -92,13 +92,21 @@ func (c *call) newest(key string) (queue.Cursor, error) {
 func parseTopic(t queue.Topic, entries []entry, after queue.Cursor) ([]queue.Event, queue.Cursor, error) {
 	var events []queue.Event
 	for _, e := range entries {
+		var head queue.Event // what the ends of a client's tasks have in common
 		for i := 0; i < len(e.fields); i += 2 {
 			name, err1 := e.fields[i].ToString()
 			text, err2 := e.fields[i+1].ToString()
-			if err := first(err1, err2); err != nil {
+			if first(err1, err2) != nil {
 				return nil, after, errDamaged
 			}
-			event, err := parseField(t, name, text)
+			if t.Client != "" && name == " " {
+				var err error
+				if head, err = parseHead(text); err != nil {
+					return nil, after, err
+				}
+				continue
+			}
+			event, err := parseField(t, head, name, text)
 			if err != nil {
 				return nil, after, err
 			}
@@ -109,16 +117,22 @@ func parseTopic(t queue.Topic, entries []entry, after queue.Cursor) ([]queue.Eve
 	return events, after, nil
 }
 
-func parseField(t queue.Topic, name, text string) (queue.Event, error) {
+func parseField(t queue.Topic, head queue.Event, name, text string) (queue.Event, error) {
 	switch {
-	case t.Client != "":
-		return parseEvent(name, text)
-	case t.Task == "":
+	case t.Client != "" && head.Kind == queue.EventEnd:
+		head.ID, head.Data = name, []byte(text)
+		return head, nil
+	case t.Client == "" && t.Task == "":
 		return queue.Event{Kind: queue.EventCancel, ID: text}, nil
-	case name == "l":
+	case t.Task != "" && name == "l":
 		return queue.Event{Kind: queue.EventLog, ID: t.Task, Data: []byte(text)}, nil
+	case t.Task != "" && name == "e":
+		line, outcome, _ := strings.Cut(text, "\n")
+		end, err := parseHead(line)
+		end.ID, end.Data = t.Task, []byte(outcome)
+		return end, err
 	}
-	return parseEvent(t.Task, text)
+	return queue.Event{}, errDamaged
 }
 
 // followTask follows the topic of a task, which is made when there is something to be said to

@@ -156,8 +156,8 @@ func parseTask(message rueidis.RedisMessage) (t queue.TaskState, err error) {
 var states = map[byte]queue.State{'w': queue.StateWaiting, 'd': queue.StateDelayed, 'r': queue.StateRunning, 'x': queue.StateDead}
 
 func addRecord(t *queue.TaskState, text string) error {
-	r, err := parseRecord(text, &header{})
-	if err != nil || states[r.state] == queue.StateUnknown {
+	var r record
+	if err := r.parse(text); err != nil || states[r.state] == queue.StateUnknown {
 		return errDamaged
 	}
 	t.Task, t.State, t.Attempt, t.Worker, t.Submitted = r.task(t.ID), states[r.state], r.attempt, r.worker, r.submitted()

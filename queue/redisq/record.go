@@ -2,12 +2,12 @@ package redisq
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/afar-go/afar/queue"
+	"github.com/afar-go/afar/queue/internal/check"
 )
 
 // Keys, after prefix:{queue}: where the scripts make them.
@@ -30,23 +30,22 @@ import (
 //	s:BROKER       hash: slot to request and answer
 //	x:HASH up:NAME refs  blobs; those that are being put; how many tasks name them
 //
-// A record is a state (w d r x: waiting, delayed, running, dead), 16 digits (the number with which it came into
-// that state, from the clock in µs), a header, a newline, the label, blobs and body. Header:
-// token, number at submission (0: the same), attempt, started (ms), flags, =worker, retention (ms), priority,
-// length of the label, number of blobs, =client, =group. Flags begin with -: l has a log, p has attempts,
-// o has a lease of its own, u unwanted, t has notes, g has progress.
+// A record has a line for what changes, 16 digits (the number with which it came into its state, from the
+// clock in µs), a line for what does not, the label, blobs and body. The first line of a task that was never given to anybody is
+// its state (w waiting, d delayed); of others: state (r running, x dead), token, number at submission (0: the
+// same), attempt, started (ms), flags, =worker. The other line: retention (ms), priority, length of the
+// label, number of blobs, =client, =group, each after a space. Flags begin with -: l has a log, p has
+// attempts, o has a lease of its own, u unwanted, t has notes, g has progress.
 const (
-	stateAt  = 0
-	numberAt = 1
-	headerAt = 17
-	hashSize = 64
+	numberSize = 16
+	hashSize   = 64
 )
 
 var errDamaged = errors.New("what is stored is damaged")
 
-// appendRecord adds a new record to b, from its header on.
+// appendRecord adds a new record to b, from what follows its number.
 func appendRecord(b []byte, t *queue.Task) []byte {
-	b = append(b, "0 0 0 0 - = "...)
+	b = append(b, ' ')
 	b = strconv.AppendInt(b, millis(t.Retention), 10)
 	b = append(b, ' ', byte('1'+t.Priority), ' ')
 	b = strconv.AppendInt(b, int64(len(t.Label)), 10)
@@ -69,15 +68,44 @@ func millis(d time.Duration) int64 {
 	return int64((d + time.Millisecond - 1) / time.Millisecond)
 }
 
-// header is what is before the newline of a record.
-type header struct {
+// life is the first line of a record.
+type life struct {
+	text    string // what was parsed
+	state   byte
+	token   uint64
+	born    int64 // µs; 0: the record's number
+	attempt int
+	started int64 // ms
+	flags   string
+	worker  string
+}
+
+// parse reads one. That which is like the last costs nothing, as in most batches.
+func (l *life) parse(text string) error {
+	switch {
+	case text == "":
+		return errDamaged
+	case l.text == text:
+		return nil
+	case len(text) == 1:
+		*l = life{text: text, state: text[0]}
+		return nil
+	case text[1] != ' ':
+		return errDamaged
+	}
+	f := fields{rest: text[2:]}
+	parsed := life{text: text, state: text[0], token: f.unsigned(), born: f.number(), attempt: int(f.number()), started: f.number(),
+		flags: f.next(), worker: f.quoted()}
+	if f.bad || f.rest != "" {
+		return errDamaged
+	}
+	*l = parsed
+	return nil
+}
+
+// kind is the other line of a record.
+type kind struct {
 	text      string // what was parsed
-	token     uint64
-	born      int64 // µs; 0: the record's number
-	attempt   int
-	started   int64 // ms
-	flags     string
-	worker    string
 	retention time.Duration
 	priority  queue.Priority
 	label     int
@@ -86,49 +114,46 @@ type header struct {
 	group     string
 }
 
-// parse reads a header; one that is like the last costs nothing, as in most batches.
-func (h *header) parse(text string) error {
-	if h.text == text {
+// parse reads one. That which is like the last costs nothing, as in most batches.
+func (k *kind) parse(text string) error {
+	if k.text == text && text != "" {
 		return nil
 	}
-	f := fields{rest: text}
-	parsed := header{text: text, token: f.unsigned(), born: f.number(), attempt: int(f.number()), started: f.number(), flags: f.next(),
-		worker: f.quoted(), retention: time.Duration(f.number()) * time.Millisecond, priority: queue.Priority(f.number() - 1),
+	f := fields{rest: strings.TrimPrefix(text, " ")}
+	parsed := kind{text: text, retention: time.Duration(f.number()) * time.Millisecond, priority: queue.Priority(f.number() - 1),
 		label: int(f.number()), blobs: int(f.number()), client: f.quoted(), group: f.quoted()}
-	if f.bad || f.rest != "" || parsed.label < 0 || parsed.label > len(text)+1<<20 || parsed.blobs < 0 || parsed.blobs > 1<<20 {
+	if f.bad || f.rest != "" || parsed.label < 0 || parsed.label > check.MaxLabel || parsed.blobs < 0 || parsed.blobs > check.MaxTask/hashSize {
 		return errDamaged
 	}
-	*h = parsed
+	*k = parsed
 	return nil
 }
 
-// record is one that was parsed. The strings are parts of what was parsed.
+// record is one that was parsed. The strings are parts of what was parsed, and what was learnt is
+// of use for the next.
 type record struct {
-	*header
-	state  byte
+	life
+	kind
 	number int64
 	labels string
 	hashes string
 	body   string
 }
 
-// parseRecord reads a record, with a header that is used again for the next.
-func parseRecord(text string, h *header) (record, error) {
-	end := strings.IndexByte(text, '\n')
-	if end <= headerAt {
-		return record{}, errDamaged
+// parse reads a record.
+func (r *record) parse(text string) error {
+	first, rest, found1 := strings.Cut(text, "\n")
+	second, rest, found2 := strings.Cut(rest, "\n")
+	if !found1 || !found2 || len(second) < numberSize || r.life.parse(first) != nil || r.kind.parse(second[numberSize:]) != nil {
+		return errDamaged
 	}
-	number, err := strconv.ParseInt(text[numberAt:headerAt], 10, 64)
-	if err != nil || h.parse(text[headerAt:end]) != nil {
-		return record{}, errDamaged
+	number, err := strconv.ParseInt(second[:numberSize], 10, 64)
+	if err != nil || len(rest) < r.label+r.blobs*hashSize {
+		return errDamaged
 	}
-	rest := text[end+1:]
-	if len(rest) < h.label+h.blobs*hashSize {
-		return record{}, errDamaged
-	}
-	r := record{header: h, state: text[stateAt], number: number, labels: rest[:h.label]}
-	r.hashes, r.body = rest[h.label:][:h.blobs*hashSize], rest[h.label+h.blobs*hashSize:]
-	return r, nil
+	r.number, r.labels, rest = number, rest[:r.label], rest[r.label:]
+	r.hashes, r.body = rest[:r.blobs*hashSize], rest[r.blobs*hashSize:]
+	return nil
 }
 
 // task makes a task of the record.
@@ -189,19 +214,15 @@ func (e *ending) event(id string) queue.Event {
 	return queue.Event{Kind: queue.EventEnd, ID: id, State: e.state, Data: []byte(e.outcome), Attempt: e.attempt, Worker: e.worker}
 }
 
-// parseEvent reads an end in a topic: state, attempt, a space, worker, a newline, outcome.
-func parseEvent(id, text string) (queue.Event, error) {
-	line, outcome, found := strings.Cut(text, "\n")
-	if !found || line == "" || line[0] < '4' || line[0] > '7' {
-		return queue.Event{}, fmt.Errorf("the end of task %q: %w", id, errDamaged)
+// parseHead reads what ends in a topic have in common: state, attempt, a space, worker.
+func parseHead(text string) (queue.Event, error) {
+	if text == "" || text[0] < '4' || text[0] > '7' {
+		return queue.Event{}, errDamaged
 	}
-	f := fields{rest: line[1:]}
-	e := queue.Event{Kind: queue.EventEnd, ID: id, State: queue.State(line[0] - '0'), Attempt: int(f.number()), Worker: f.rest}
-	if outcome != "" {
-		e.Data = []byte(outcome)
-	}
+	f := fields{rest: text[1:]}
+	e := queue.Event{Kind: queue.EventEnd, State: queue.State(text[0] - '0'), Attempt: int(f.number()), Worker: f.rest}
 	if f.bad {
-		return queue.Event{}, fmt.Errorf("the end of task %q: %w", id, errDamaged)
+		return queue.Event{}, errDamaged
 	}
 	return e, nil
 }

@@ -52,7 +52,7 @@ func settleBatch(ends []queue.Settlement) int {
 	args := 0
 	n := batch(len(ends), func(i int) int {
 		e := &ends[i]
-		if args += 4 + len(e.Log) + len(e.Blobs); args > 5*maxBatch {
+		if args += 9 + len(e.Log) + len(e.Blobs); args > 10*maxBatch {
 			return maxBatchBytes + 1
 		}
 		return settleSize(e)
@@ -73,37 +73,49 @@ func settleSize(e *queue.Settlement) int {
 	return size
 }
 
-// settleArguments makes three arguments of a plain settlement.
+// settleArguments makes runs of plain settlements that have token and ending in common, and others one by one.
 func settleArguments(ends []queue.Settlement) []string {
-	args := append(arguments(1+3*len(ends)), ends[0].Worker)
+	args := append(arguments(16+2*len(ends)), ends[0].Worker)
 	size := 0
 	for i := range ends {
 		size += settleSize(&ends[i])
 	}
 	var t texts
 	t.text.Grow(size)
-	var last queue.Settlement
-	what := ""
-	for i := range ends {
-		e := &ends[i]
-		if e.Ending == queue.EndDone || e.Ending == queue.EndFailed || e.Ending == queue.EndCanceled {
-			if plainly := len(e.Log) == 0 && len(e.Blobs) == 0; plainly {
-				if e.Token != last.Token || e.Ending != last.Ending {
-					what = strconv.FormatUint(e.Token, 10) + " " + strconv.Itoa(int(e.Ending))
-					last.Token, last.Ending = e.Token, e.Ending
-				}
-				args = append(args, e.ID, what, t.add(e.Outcome))
-				continue
+	for len(ends) > 0 {
+		e := &ends[0]
+		token, ending := strconv.FormatUint(e.Token, 10), strconv.Itoa(int(e.Ending))
+		n := plainRun(ends)
+		if n == 0 {
+			args = append(args, "full", e.ID, token, ending, strconv.FormatInt(millis(e.Delay), 10), t.add(e.Outcome), t.add(e.Error),
+				strconv.Itoa(len(e.Log)), strconv.Itoa(len(e.Blobs)))
+			for _, record := range e.Log {
+				args = append(args, t.add(record))
 			}
+			args = append(args, e.Blobs...)
+			ends = ends[1:]
+			continue
 		}
-		args = append(args, e.ID, fmt.Sprintf("%d %d %d %d %d", e.Token, e.Ending, millis(e.Delay), len(e.Log), len(e.Blobs)),
-			t.add(e.Outcome), t.add(e.Error))
-		for _, record := range e.Log {
-			args = append(args, t.add(record))
+		args = append(args, "plain", token, ending, strconv.Itoa(n))
+		for i := range n {
+			args = append(args, ends[i].ID, t.add(ends[i].Outcome))
 		}
-		args = append(args, e.Blobs...)
+		ends = ends[n:]
 	}
 	return args
+}
+
+// plainRun returns how many settlements from the first on are alike and have no more than an outcome.
+func plainRun(ends []queue.Settlement) int {
+	n := 0
+	for n < len(ends) && plain(&ends[n]) && ends[n].Token == ends[0].Token && ends[n].Ending == ends[0].Ending {
+		n++
+	}
+	return n
+}
+
+func plain(e *queue.Settlement) bool {
+	return (e.Ending == queue.EndDone || e.Ending == queue.EndFailed || e.Ending == queue.EndCanceled) && len(e.Log) == 0 && len(e.Blobs) == 0
 }
 
 // Renew implements queue.Broker.

@@ -73,7 +73,7 @@ func submitArguments(tasks []queue.Task) []string {
 			n++
 		}
 		t := &tasks[0]
-		args = append(args, strconv.Itoa(n), strconv.Itoa(int(t.Priority)+1), t.Group, strconv.FormatInt(millis(t.Delay), 10), keyed(t))
+		args = append(args, strconv.Itoa(n), strconv.Itoa(int(t.Priority)+1), t.Group, strconv.FormatInt(millis(t.Delay), 10), flag(!t.Random), flag(len(t.Blobs) > 0))
 		for i := range n {
 			args = append(args, tasks[i].ID, texts.record(&tasks[i]))
 		}
@@ -83,14 +83,15 @@ func submitArguments(tasks []queue.Task) []string {
 }
 
 func alike(a, b *queue.Task) bool {
-	return a.Priority == b.Priority && a.Group == b.Group && a.Delay == b.Delay && a.Random == b.Random
+	return a.Priority == b.Priority && a.Group == b.Group && a.Delay == b.Delay && a.Random == b.Random &&
+		(len(a.Blobs) > 0) == (len(b.Blobs) > 0)
 }
 
-func keyed(t *queue.Task) string {
-	if t.Random {
-		return "0"
+func flag(is bool) string {
+	if is {
+		return "1"
 	}
-	return "1"
+	return "0"
 }
 
 // texts makes strings that are parts of one, so that a batch has one allocation. What a

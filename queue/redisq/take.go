@@ -94,15 +94,14 @@ func parseDeliveries(given, pasts rueidis.RedisMessage) ([]queue.Delivery, error
 		return nil, nil
 	}
 	deliveries := make([]queue.Delivery, 0, len(pairs)/2)
-	h := &header{}
+	var r record
 	for i := 0; i < len(pairs); i += 2 {
 		id, err1 := pairs[i].ToString()
 		text, err2 := pairs[i+1].ToString()
 		if err := first(err1, err2); err != nil {
 			return nil, err
 		}
-		r, err := parseRecord(text, h)
-		if err != nil {
+		if err := r.parse(text); err != nil {
 			return nil, fmt.Errorf("task %q: %w", id, err)
 		}
 		deliveries = append(deliveries, queue.Delivery{Task: r.task(id), Token: r.token, Attempt: r.attempt})

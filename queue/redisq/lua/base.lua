@@ -27,33 +27,35 @@ local function tick(n)
   return first
 end
 
--- parse reads a record's header. Those of a batch are mostly the same.
+-- parse reads both parts of a record's header. Those of a batch are mostly the same.
 local parsed = {}
-local function parse(header)
-  local h = parsed[header]
+local function parse(text)
+  local h = parsed[text]
   if h == nil then
-    local token, born, attempt, started, flags, worker, retention, priority, label, blobs, client, group = string.match(header,
+    local token, born, attempt, started, flags, worker, retention, priority, label, blobs, client, group = string.match(text,
       '^(%d+) (%d+) (%d+) (%d+) (%S+) =(%S*) (%d+) ([012]) (%d+) (%d+) =(%S*) =(%S*)$')
     h = token and { token = token, born = born, attempt = tonumber(attempt), started = started, flags = flags, worker = worker,
       retention = tonumber(retention), priority = priority, label = tonumber(label), blobs = tonumber(blobs),
-      client = client, group = group,
-      plain = (flags == '-' or flags == '-o') and retention == '0' and blobs == '0' } or false
-    parsed[header] = h
+      client = client, group = group } or false
+    parsed[text] = h
   end
   return h
 end
 
--- open returns the header of a record and where it ends; nil if it is none.
+-- open returns the header of a record, where its label begins, and where its number does;
+-- nil if it is none.
 local function open(rec)
-  local nl = rec and find(rec, '\n', 18, true)
-  local h = nl and parse(sub(rec, 18, nl - 1))
-  if h then return h, nl end
+  local first = rec and find(rec, '\n', 1, true)
+  local second = first and find(rec, '\n', first + 17, true)
+  if not second then return end
+  local lived = first == 2 and '0 0 0 0 - =' or sub(rec, 3, first - 1)
+  local h = parse(lived .. sub(rec, first + 17, second - 1))
+  if h then return h, second + 1, first + 1 end
 end
 
--- header writes one with some fields changed.
-local function header(h, token, attempt, started, flags, worker, born)
-  return concat({ token, born or h.born, attempt, started, flags, '=' .. worker, digits(h.retention), h.priority, h.label, h.blobs,
-    '=' .. h.client, '=' .. h.group }, ' ')
+-- life writes the part of a header that changes.
+local function life(state, h, token, attempt, started, flags, worker, born)
+  return concat({ state, token, born or h.born, attempt, started, flags, '=' .. worker }, ' ') .. '\n'
 end
 
 local function has(h, flag) return find(h.flags, flag, 1, true) end
@@ -68,7 +70,7 @@ local function wakeAt(at, member)
 end
 
 -- born is the number with which a task was submitted.
-local function born(rec, h) return h.born == '0' and sub(rec, 2, 17) or h.born end
+local function born(rec, h, at) return h.born == '0' and sub(rec, at, at + 15) or h.born end
 
 local function lane(h) return h.priority .. ':' .. h.group end
 
@@ -81,15 +83,21 @@ local function enlist(priority, group)
 end
 
 -- stamp gives a task a new number, with which it comes into a new state.
-local function stamp(state, rec, h, nl, attempt, flags)
-  return state .. digits(tick(1)) .. header(h, h.token, attempt, h.started, flags, h.worker, born(rec, h)) .. sub(rec, nl)
+local function stamp(state, rec, h, at, attempt, flags)
+  return life(state, h, h.token, attempt, h.started, flags, h.worker, born(rec, h, at)) .. digits(tick(1)) .. sub(rec, at + 16)
 end
 
--- comeBack puts a task that was given before into its lane, before those that were not.
+-- change writes a record with other flags, of a task that goes on as it was.
+local function change(rec, h, at, flags)
+  return life(sub(rec, 1, 1), h, h.token, h.attempt, h.started, flags, h.worker) .. sub(rec, at)
+end
+
+-- comeBack puts a task that was given before, and has just been stamped, into its lane, before
+-- those that were not.
 local function comeBack(id, rec, h)
   enlist(h.priority, h.group)
   call('HSET', K .. 'tasks', id, rec)
-  call('ZADD', K .. 'back:' .. lane(h), digits(tonumber(sub(rec, 2, 17)) - BACK), id)
+  call('ZADD', K .. 'back:' .. lane(h), digits(seq - BACK), id)
   waiting = waiting + 1
 end
 
@@ -119,19 +127,18 @@ local function flushLeft()
   left, idle = {}, {}
 end
 
--- Clients are told of a whole batch in one entry, whose ID counts events, so that a
--- topic can be trimmed by events.
+-- Clients are told of a whole batch in one entry, whose ID counts events, so that a topic can
+-- be trimmed by events. A field named by a space says what those after it have in common.
 local told, ended = {}, { ['4'] = 0, ['5'] = 0, ['7'] = 0 }
 local function flushTold()
-  for client, events in pairs(told) do
-    local n = #events / 2
-    local at = call('INCRBY', K .. 'n:' .. client, n)
-    if at == n then
-      at = now + n
+  for client, t in pairs(told) do
+    local at = call('INCRBY', K .. 'n:' .. client, t.events)
+    if at == t.events then
+      at = now + t.events
       call('SET', K .. 'n:' .. client, digits(at))
     end
     local key = K .. 'c:' .. client
-    call('XADD', key, 'MINID', '~', digits(at - 10000), digits(at) .. '-0', unpack(events))
+    call('XADD', key, 'MINID', '~', digits(at - 10000), digits(at) .. '-0', unpack(t, 1, t.n))
     call('PEXPIRE', key, 2 * HOUR)
     call('PEXPIRE', K .. 'n:' .. client, 2 * HOUR)
   end
@@ -141,12 +148,20 @@ local function flushTold()
   told, ended = {}, { ['4'] = 0, ['5'] = 0, ['7'] = 0 }
 end
 
-local function tell(client, id, event)
+local function tell(client, id, head, outcome)
   if client == '' then return end
   local t = told[client]
-  if not t then t = {} told[client] = t end
-  t[#t + 1] = id
-  t[#t + 1] = event
+  if not t then
+    t = { n = 0, events = 0 }
+    told[client] = t
+  end
+  local n = t.n
+  if t.head ~= head then
+    t[n + 1], t[n + 2] = ' ', head
+    t.head, n = head, n + 2
+  end
+  t[n + 1], t[n + 2] = id, outcome
+  t.n, t.events = n + 2, t.events + 1
 end
 
 -- say adds records to a task's topic.
@@ -180,8 +195,8 @@ local function ref(hash)
 end
 
 -- eachBlob calls f with the blobs that a task needs.
-local function eachBlob(rec, nl, h, f)
-  local at = nl + 1 + h.label
+local function eachBlob(rec, label, h, f)
+  local at = label + h.label
   for i = 1, h.blobs do
     f(sub(rec, at, at + 63))
     at = at + 64
@@ -199,9 +214,9 @@ local function noted(notes, w) return find(',' .. notes, ',' .. w.token .. ':' .
 
 -- finish gives a task its outcome. e has state (a digit), outcome, worker, token and
 -- code of the settlement, log and blobs of it. The caller flushes.
-local function finish(id, rec, h, nl, e)
-  local event = e.state .. h.attempt .. ' ' .. e.worker .. '\n' .. e.outcome
-  tell(h.client, id, event)
+local function finish(id, rec, h, label, at, e)
+  local head = e.state .. h.attempt .. ' ' .. e.worker
+  tell(h.client, id, head, e.outcome)
   if ended[e.state] then ended[e.state] = ended[e.state] + 1 end
   local notes = has(h, 't') and call('HGET', K .. 'notes', id) or '-'
   if notes ~= '-' then call('HDEL', K .. 'notes', id) end
@@ -209,20 +224,20 @@ local function finish(id, rec, h, nl, e)
   local topic, keep = K .. 't:' .. id, math.max(h.retention, 60000)
   if e.log and #e.log > 0 then say(id, e.log) end
   if has(h, 'l') or (e.log and #e.log > 0) or call('ZREM', K .. 'watch', id) == 1 then
-    call('XADD', topic, '*', 'e', event)
+    call('XADD', topic, '*', 'e', head .. '\n' .. e.outcome)
     if e.state == '6' then call('PERSIST', topic) else call('PEXPIRE', topic, digits(keep)) end
   end
   if kept then
-    local at = tick(1)
-    local o = concat({ e.state .. born(rec, h), h.attempt, h.started, digits(math.floor(at / 1000)), digits(h.retention), h.priority, e.token, e.code,
-      h.label, '=' .. e.worker, '=' .. h.group, notes }, ' ') .. '\n' .. sub(rec, nl + 1, nl + h.label) .. e.outcome
+    local when = tick(1)
+    local o = concat({ e.state .. born(rec, h, at), h.attempt, h.started, digits(math.floor(when / 1000)), digits(h.retention), h.priority, e.token, e.code,
+      h.label, '=' .. e.worker, '=' .. h.group, notes }, ' ') .. '\n' .. sub(rec, label, label + h.label - 1) .. e.outcome
     if e.state == '6' then
       call('SET', K .. 'o:' .. id, o)
     else
       call('SET', K .. 'o:' .. id, o, 'PX', digits(h.retention))
       call('ZADD', K .. 'forget', digits(ms + h.retention), e.state .. id)
     end
-    call('ZADD', K .. 'e:' .. e.state, digits(at), id)
+    call('ZADD', K .. 'e:' .. e.state, digits(when), id)
   end
   for _, hash in ipairs(e.blobs or {}) do
     if e.state == '6' then
@@ -233,7 +248,7 @@ local function finish(id, rec, h, nl, e)
     end
   end
   if e.state == '6' then
-    call('HSET', K .. 'tasks', id, 'x' .. sub(rec, 2))
+    call('HSET', K .. 'tasks', id, life('x', h, h.token, h.attempt, h.started, h.flags, h.worker) .. sub(rec, at))
     return
   end
   if has(h, 'p') then
@@ -241,7 +256,7 @@ local function finish(id, rec, h, nl, e)
   end
   if has(h, 'g') then call('HDEL', K .. 'progress', id) end
   if has(h, 'u') then call('HDEL', K .. 'unwanted', id) end
-  eachBlob(rec, nl, h, unref)
+  eachBlob(rec, label, h, unref)
   call('HDEL', K .. 'tasks', id)
 end
 
@@ -253,19 +268,19 @@ local function tried(id, worker, lost, err)
 end
 
 -- cancel ends a task that was to be canceled.
-local function cancel(id, rec, h, nl, token, code)
+local function cancel(id, rec, h, label, at, token, code)
   local outcome = call('HGET', K .. 'unwanted', id) or ''
-  finish(id, rec, h, nl, { state = '7', outcome = outcome, worker = '', token = token, code = code })
+  finish(id, rec, h, label, at, { state = '7', outcome = outcome, worker = '', token = token, code = code })
 end
 
 -- lose ends a lease that was not renewed.
-local function lose(id, rec, h, nl)
+local function lose(id, rec, h, label, at)
   leave(id, h)
   tried(id, h.worker, '1', '')
   note(id, h.token, 'x')
-  rec = stamp('w', rec, h, nl, h.attempt, with(with(without(h.flags, 'o'), 'p'), 't'))
-  h, nl = open(rec)
-  if has(h, 'u') then return cancel(id, rec, h, nl, '0', '0') end
+  rec = stamp('w', rec, h, at, h.attempt, with(with(without(h.flags, 'o'), 'p'), 't'))
+  h, label, at = open(rec)
+  if has(h, 'u') then return cancel(id, rec, h, label, at, '0', '0') end
   comeBack(id, rec, h)
 end
 
@@ -308,10 +323,10 @@ local function unplace(id, rec, h)
 end
 
 -- ripen makes a delayed task wait for a worker.
-local function ripen(id, rec, h, nl)
+local function ripen(id, rec, h, at)
   call('ZREM', K .. 'delayed', id)
   delayed = delayed - 1
-  rec = stamp('w', rec, h, nl, h.attempt, h.flags)
+  rec = stamp('w', rec, h, at, h.attempt, h.flags)
   if h.token ~= '0' then return comeBack(id, rec, h) end
   enlist(h.priority, h.group)
   call('HSET', K .. 'tasks', id, rec)
@@ -329,19 +344,17 @@ local function promote()
       local ids = { id }
       if kind == 't' then
         ids = call('LRANGE', K .. 'k:' .. id, 0, -1)
-        call('DEL', K .. 'k:' .. id)
-        call('HDEL', K .. 'takes', id)
       end
       for _, each in ipairs(ids) do
         local rec = call('HGET', K .. 'tasks', each)
-        local h, nl = open(rec)
+        local h, label, at = open(rec)
         local state = rec and sub(rec, 1, 1)
         if h and kind == 'd' and state == 'd' then
-          ripen(each, rec, h, nl)
+          ripen(each, rec, h, at)
         elseif h and kind == 'l' and state == 'r' and has(h, 'o') then
-          lose(each, rec, h, nl)
+          lose(each, rec, h, label, at)
         elseif h and kind == 't' and state == 'r' and h.token == id and not has(h, 'o') then
-          lose(each, rec, h, nl)
+          lose(each, rec, h, label, at)
         end
       end
     end

@@ -16,17 +16,17 @@ end
 -- stop cancels one task.
 local function stop(id)
   local rec = call('HGET', K .. 'tasks', id)
-  local h, nl = open(rec)
+  local h, label, at = open(rec)
   if not h or byte(rec) == 120 then return 0 end
   if byte(rec) == 114 then
     call('HSET', K .. 'unwanted', id, outcome)
-    call('HSET', K .. 'tasks', id, sub(rec, 1, 17) .. header(h, h.token, h.attempt, h.started, with(h.flags, 'u'), h.worker) .. sub(rec, nl))
+    call('HSET', K .. 'tasks', id, change(rec, h, at, with(h.flags, 'u')))
     call('XADD', K .. 'ctl', 'MAXLEN', '~', 10000, '*', 'c', id)
     call('PEXPIRE', K .. 'ctl', 2 * HOUR)
     return 1
   end
   unplace(id, rec, h)
-  finish(id, rec, h, nl, { state = '7', outcome = outcome, worker = '', token = '0', code = '0' })
+  finish(id, rec, h, label, at, { state = '7', outcome = outcome, worker = '', token = '0', code = '0' })
   return 1
 end
 
@@ -61,11 +61,11 @@ local function forget(id)
   local o = call('GET', K .. 'o:' .. id)
   if not o then return 0 end
   local rec = call('HGET', K .. 'tasks', id)
-  local h, nl = open(rec)
+  local h, label, at = open(rec)
   if h then
     if has(h, 'g') then call('HDEL', K .. 'progress', id) end
     if has(h, 'u') then call('HDEL', K .. 'unwanted', id) end
-    eachBlob(rec, nl, h, unref)
+    eachBlob(rec, label, h, unref)
   end
   for _, hash in ipairs(call('LRANGE', K .. 'y:' .. id, 0, -1)) do unref(hash) end
   call('HDEL', K .. 'tasks', id)
@@ -78,7 +78,7 @@ end
 -- requeue has a dead task wait again.
 local function requeue(id)
   local rec = call('HGET', K .. 'tasks', id)
-  local h, nl = open(rec)
+  local h, label, at = open(rec)
   if not h or byte(rec) ~= 120 then return 0 end
   local token, code, notes = string.match(call('GET', K .. 'o:' .. id) or '', '^%S+ %d+ %d+ %d+ %d+ %d (%d+) (%d) %d+ =%S* =%S* (%S+)\n')
   if token then call('HSET', K .. 'notes', id, (notes == '-' and '' or notes) .. token .. ':' .. code .. ',') end
@@ -90,7 +90,7 @@ local function requeue(id)
   call('HDEL', K .. 'unwanted', id)
   call('ZREM', K .. 'e:6', id)
   local flags = has(h, 'l') and '-lt' or '-t'
-  rec = 'w' .. digits(tick(1)) .. header(h, h.token, 0, '0', flags, '', born(rec, h)) .. sub(rec, nl)
+  rec = life('w', h, h.token, 0, '0', flags, '', born(rec, h, at)) .. digits(tick(1)) .. sub(rec, at + 16)
   call('HSET', K .. 'tasks', id, rec)
   enlist(h.priority, h.group)
   call('RPUSH', K .. 'l:' .. lane(h), id)

@@ -33,7 +33,8 @@ end
 -- since is when a task came to wait, in µs, or nil if it does not wait any more.
 local function since(id)
   local rec = call('HGET', K .. 'tasks', id)
-  return rec and byte(rec) == 119 and tonumber(sub(rec, 2, 17)) or nil
+  local at = rec and byte(rec) == 119 and find(rec, '\n', 1, true)
+  return at and tonumber(sub(rec, at + 1, at + 16)) or nil
 end
 
 -- after adds tasks of one lane that came after a time, as many as are wanted: the
@@ -69,22 +70,15 @@ local function after(l, time, limit, found)
   end
 end
 
--- runs lists those that run. They are few, compared with those that wait.
+-- runs lists those that run, by Take. They are few, compared with those that wait.
 local function runs(time, found)
-  local seen = {}
-  local function add(id, place)
-    local rec = not seen[id] and call('HGET', K .. 'tasks', id)
-    local h = rec and byte(rec) == 114 and open(rec)
-    if not h then return end
-    seen[id] = true
-    local at = tonumber(h.token) + place
-    if at > time then found[#found + 1] = { at, id } end
-  end
   for _, token in ipairs(call('HKEYS', K .. 'takes')) do
-    for place, id in ipairs(call('LRANGE', K .. 'k:' .. token, 0, -1)) do add(id, place) end
-  end
-  for _, member in ipairs(call('ZRANGE', K .. 'due', 0, -1)) do
-    if sub(member, 1, 1) == 'l' then add(sub(member, 2), 0) end
+    for place, id in ipairs(call('LRANGE', K .. 'k:' .. token, 0, -1)) do
+      local rec = call('HGET', K .. 'tasks', id)
+      local h = rec and byte(rec) == 114 and open(rec)
+      local at = h and h.token == token and tonumber(token) + place
+      if at and at > time then found[#found + 1] = { at, id } end
+    end
   end
 end
 

@@ -9,7 +9,7 @@ local worker, holds, longest, at = ARGV[5], {}, 30000, 6
 -- renew keeps one lease.
 local function renew(id, token, span, done, total, log)
   local rec = call('HGET', K .. 'tasks', id)
-  local h, nl = open(rec)
+  local h, _, at = open(rec)
   if not h or byte(rec) ~= 114 or h.token ~= token then return '2' end
   local flags = with(h.flags, 'o')
   if #log > 0 then
@@ -21,7 +21,7 @@ local function renew(id, token, span, done, total, log)
     flags = with(flags, 'g')
   end
   if flags ~= h.flags then
-    call('HSET', K .. 'tasks', id, sub(rec, 1, 17) .. header(h, h.token, h.attempt, h.started, flags, h.worker) .. sub(rec, nl))
+    call('HSET', K .. 'tasks', id, change(rec, h, at, flags))
   end
   wakeAt(ms + span, 'l' .. id)
   longest = math.max(longest, span)

@@ -1,5 +1,6 @@
--- Ends deliveries. ARGV: 4 of base; worker; then for each: ID, "token code" or "token code delay logs blobs",
--- outcome or error; with the long form error, logs and blobs follow. Returns a digit for each.
+-- Ends deliveries. ARGV: 4 of base; worker; then runs: "plain", token, code, n, n times ID and outcome; or
+-- "full", ID, token, code, delay, outcome, error, number of logs and of blobs, logs, blobs.
+-- Returns a digit for each.
 local old = answered()
 if old then return old end
 if due and due <= ms then promote() end
@@ -7,43 +8,34 @@ prune()
 
 local worker = ARGV[5]
 local STATES = { ['1'] = '4', ['2'] = '5', ['3'] = '6', ['4'] = '7' }
-local ends, ids = {}, {}
+local ids, datas, whats, n = {}, {}, {}, 0
 
--- what reads "token code ...", which is mostly the same.
-local said = {}
-local function what(text)
-  local w = said[text]
-  if not w then
-    local token, code, delay, logs, blobs = string.match(text, '^(%d+) (%d)%s?(%d*)%s?(%d*)%s?(%d*)$')
-    w = { token = token, code = code, state = STATES[code], long = delay ~= '', delay = tonumber(delay) or 0,
-      logs = tonumber(logs) or 0, blobs = tonumber(blobs) or 0 }
-    said[text] = w
-  end
-  return w
-end
-
-local function list(at, n)
+local function list(at, count)
   local l = {}
-  for i = 1, n do l[i] = ARGV[at + i - 1] end
+  for i = 1, count do l[i] = ARGV[at + i - 1] end
   return l
 end
 
 local at = 6
 while at <= #ARGV do
-  local w = what(ARGV[at + 1])
-  ids[#ids + 1] = ARGV[at]
-  local e = { w = w, data = ARGV[at + 2], err = '' }
-  at = at + 3
-  if w.long then
-    e.err = ARGV[at]
-    e.log = list(at + 1, w.logs)
-    e.blobs = list(at + 1 + w.logs, w.blobs)
-    at = at + 1 + w.logs + w.blobs
+  if ARGV[at] == 'plain' then
+    local w = { token = ARGV[at + 1], code = ARGV[at + 2], state = STATES[ARGV[at + 2]], plain = true, delay = 0, err = '' }
+    local count = tonumber(ARGV[at + 3])
+    at = at + 4
+    for i = 1, count do
+      ids[n + i], datas[n + i], whats[n + i] = ARGV[at], ARGV[at + 1], w
+      at = at + 2
+    end
+    n = n + count
+  else
+    local logs, blobs = tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8])
+    n = n + 1
+    ids[n], datas[n] = ARGV[at + 1], ARGV[at + 5]
+    whats[n] = { token = ARGV[at + 2], code = ARGV[at + 3], state = STATES[ARGV[at + 3]], delay = tonumber(ARGV[at + 4]), err = ARGV[at + 6],
+      log = list(at + 9, logs), blobs = list(at + 9 + logs, blobs) }
+    at = at + 9 + logs + blobs
   end
-  ends[#ends + 1] = e
 end
-
-local holds, dels, events = {}, {}, {}
 
 -- endedHold answers for a task that has an outcome: only the settlement that gave it, or one
 -- that counted before, was not lost.
@@ -54,35 +46,35 @@ local function endedHold(o, w)
 end
 
 -- giveBack ends a delivery without an outcome.
-local function giveBack(id, rec, h, nl, e)
+local function giveBack(id, rec, h, at, w)
   leave(id, h)
-  note(id, h.token, e.w.code)
+  note(id, h.token, w.code)
   local attempt, flags = h.attempt, with(without(h.flags, 'o'), 't')
-  if e.log and #e.log > 0 then
-    say(id, e.log)
+  if w.log and #w.log > 0 then
+    say(id, w.log)
     flags = with(flags, 'l')
   end
-  if e.w.code == '5' then
-    tried(id, worker, '0', e.err)
+  if w.code == '5' then
+    tried(id, worker, '0', w.err)
     flags = with(flags, 'p')
   else
     attempt = attempt - 1
   end
-  local late = e.w.delay > 0 and not has(h, 'u')
-  rec = stamp(late and 'd' or 'w', rec, h, nl, attempt, flags)
-  h, nl = open(rec)
-  if has(h, 'u') then return cancel(id, rec, h, nl, e.w.token, e.w.code) end
+  local late = w.delay > 0 and not has(h, 'u')
+  rec = stamp(late and 'd' or 'w', rec, h, at, attempt, flags)
+  local label
+  h, label, at = open(rec)
+  if has(h, 'u') then return cancel(id, rec, h, label, at, w.token, w.code) end
   if not late then return comeBack(id, rec, h) end
   call('HSET', K .. 'tasks', id, rec)
-  call('ZADD', K .. 'delayed', sub(rec, 2, 17), id)
-  wakeAt(ms + e.w.delay, 'd' .. id)
+  call('ZADD', K .. 'delayed', digits(seq), id)
+  wakeAt(ms + w.delay, 'd' .. id)
   delayed = delayed + 1
 end
 
 -- settle ends one delivery, whatever there is to it.
-local function settle(id, rec, e)
-  local w = e.w
-  local h, nl = open(rec)
+local function settle(id, rec, w, data)
+  local h, label, at = open(rec)
   if rec and not h then return '0' end
   if not h or byte(rec) == 120 then
     local o = call('GET', K .. 'o:' .. id)
@@ -90,68 +82,77 @@ local function settle(id, rec, e)
   end
   local mine = byte(rec) == 114 and h.token == w.token
   local token = tonumber(w.token)
-  if token <= tonumber(born(rec, h)) or token > tonumber(h.token) then return '2' end
+  if token <= tonumber(born(rec, h, at)) or token > tonumber(h.token) then return '2' end
   if w.state then
     unplace(id, rec, h)
     if w.state == '6' then
-      tried(id, worker, '0', e.err)
-      rec = sub(rec, 1, 17) .. header(h, h.token, h.attempt, h.started, with(h.flags, 'p'), h.worker) .. sub(rec, nl)
-      h, nl = open(rec)
+      tried(id, worker, '0', w.err)
+      rec = change(rec, h, at, with(h.flags, 'p'))
+      h, label, at = open(rec)
     end
-    finish(id, rec, h, nl, { state = w.state, outcome = e.data, worker = worker, token = w.token, code = w.code, log = e.log, blobs = e.blobs })
+    finish(id, rec, h, label, at, { state = w.state, outcome = data, worker = worker, token = w.token, code = w.code, log = w.log, blobs = w.blobs })
     return '1'
   end
   if mine then
-    giveBack(id, rec, h, nl, e)
+    giveBack(id, rec, h, at, w)
     return '1'
   end
   local notes = has(h, 't') and call('HGET', K .. 'notes', id)
   return notes and noted(notes, w) and '1' or '2'
 end
 
+-- Deliveries of which nothing is kept are ended together. Most are like the one before: their
+-- records begin with the same life, and what follows the number is the same too.
+local dels, gone = {}, 0
 local watched = call('EXISTS', K .. 'watch') == 1
+local like = {}
 
--- quick ends a delivery with an outcome of which nothing is kept, in which case a batch
--- is written together. It returns nil for others.
-local function quick(id, rec, e)
-  local w = e.w
-  if watched or w.long or not ended[w.state or ''] or not rec or byte(rec) ~= 114 then return end
-  local nl = find(rec, '\n', 18, true)
-  local h = nl and parse(sub(rec, 18, nl - 1))
-  if not h or h.token ~= w.token or not h.plain then return end
-  leave(id, h)
+-- learn finds out whether deliveries like this one can be ended together.
+local function learn(rec, w)
+  local h, label, at = open(rec)
+  if not h or byte(rec) ~= 114 or h.token ~= w.token or h.retention > 0 or h.blobs > 0 or (h.flags ~= '-' and h.flags ~= '-o') then return end
+  like = { h = h, w = w, life = sub(rec, 1, at - 1), rest = sub(rec, at + 16, label - 1), at = at + 16,
+    head = w.state .. h.attempt .. ' ' .. worker }
+  return true
+end
+
+-- quick ends a delivery together with others, and tells whether it did.
+local function quick(id, rec, w, data)
+  if watched or not w.plain or not rec then return end
+  if not (like.w == w and find(rec, like.life, 1, true) == 1 and find(rec, like.rest, like.at, true) == like.at) and not learn(rec, w) then return end
+  leave(id, like.h)
   ended[w.state] = ended[w.state] + 1
-  local prefix = h[w]
-  if not prefix then
-    prefix = w.state .. h.attempt .. ' ' .. worker .. '\n'
-    h[w] = prefix
-  end
-  tell(h.client, id, prefix .. e.data)
-  dels[#dels + 1] = id
+  tell(like.h.client, id, like.head, data)
+  gone = gone + 1
+  dels[gone] = id
   return '1'
 end
 
--- A task that is in the batch twice is settled when the first time is written.
-local todo = {}
-for i = 1, #ids do todo[i] = i end
-while #todo > 0 do
-  local names, later, seen = {}, {}, {}
-  for k, i in ipairs(todo) do names[k] = ids[i] end
-  local recs = call('HMGET', K .. 'tasks', unpack(names))
-  for k, i in ipairs(todo) do
-    local id = names[k]
+-- A task that is in the batch twice is settled again when the first time is written.
+local holds, todo = {}, {}
+for i = 1, n do todo[i] = i end
+while n > 0 do
+  local recs, later, seen = {}, {}, {}
+  local names = ids
+  if #todo < #ids then
+    names = {}
+    for k, i in ipairs(todo) do names[k] = ids[i] end
+  end
+  recs = call('HMGET', K .. 'tasks', unpack(names))
+  for k = 1, n do
+    local i, id = todo[k], names[k]
     if seen[id] then
       later[#later + 1] = i
     else
       seen[id] = true
-      holds[i] = quick(id, recs[k], ends[i]) or settle(id, recs[k], ends[i])
+      holds[i] = quick(id, recs[k], whats[i], datas[i]) or settle(id, recs[k], whats[i], datas[i])
     end
   end
-  if #dels > 0 then call('HDEL', K .. 'tasks', unpack(dels)) end
-  dels = {}
+  if gone > 0 then call('HDEL', K .. 'tasks', unpack(dels)) end
+  dels, gone = {}, 0
   flushLeft()
   flushTold()
-  todo = later
+  todo, n = later, #later
 end
 save()
 return answer(concat(holds))

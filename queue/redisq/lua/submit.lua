@@ -1,5 +1,6 @@
 -- Stores runs of tasks that have priority, group and delay in common.
--- ARGV: 4 of base; then runs: n, priority, group, delay (ms), keyed; n times ID, record from its header on.
+-- ARGV: 4 of base; then runs: n, priority, group, delay (ms), whether
+-- IDs may be known, whether they need blobs; n times ID, record from what follows its number.
 local old = answered()
 if old then return old end
 if due and due <= ms then promote() end
@@ -21,52 +22,54 @@ local function knows(id, priority, group)
   return false
 end
 
-local function run(n, priority, group, delay, keyed)
+local function run(n, priority, group, delay, keyed, blobs)
   local first = tick(n)
   local high = math.floor(first / 1000)
   local low = first - high * 1000
-  local prefix = (delay > 0 and 'd' or 'w') .. digits(high)
-  local ids, fields = {}, {}
+  local begin = delay > 0 and 'd\n' or 'w\n'
+  local prefix = begin .. digits(high)
+  local ids, fields, new = {}, {}, 0
   for i = 1, n do
-    local id, rest = ARGV[at], ARGV[at + 1]
-    at = at + 2
+    local id = ARGV[at]
     if keyed and knows(id, priority, group) then
       known[#known + 1] = '1'
     else
-      known[#known + 1] = '0'
-      ids[#ids + 1] = id
-      local rec = prefix .. sub(D, 3 * low + 1, 3 * low + 3) .. rest
-      fields[#fields + 1] = id
-      fields[#fields + 1] = rec
-      local nl = find(rec, '\n', 18, true)
-      local h = parse(sub(rec, 18, nl - 1))
-      if h.blobs > 0 then eachBlob(rec, nl, h, ref) end
+      if keyed then known[#known + 1] = '0' end
+      new = new + 1
+      local rec = prefix .. sub(D, 3 * low + 1, 3 * low + 3) .. ARGV[at + 1]
+      ids[new], fields[2 * new - 1], fields[2 * new] = id, id, rec
+      if blobs then
+        local h, label = open(rec)
+        eachBlob(rec, label, h, ref)
+      end
     end
-    low = low + 1
+    at, low = at + 2, low + 1
     if low == 1000 then
       high, low = high + 1, 0
-      prefix = sub(prefix, 1, 1) .. digits(high)
+      prefix = begin .. digits(high)
     end
   end
-  if #ids == 0 then return end
+  if not keyed then known[#known + 1] = string.rep('0', n) end
+  if new == 0 then return end
   call('HSET', K .. 'tasks', unpack(fields))
   if delay > 0 then
     for i, id in ipairs(ids) do
       wakeAt(ms + delay, 'd' .. id)
-      call('ZADD', K .. 'delayed', sub(fields[2 * i], 2, 17), id)
+      call('ZADD', K .. 'delayed', sub(fields[2 * i], 3, 18), id)
     end
-    delayed = delayed + #ids
+    delayed = delayed + new
   else
     enlist(priority, group)
     call('RPUSH', K .. 'l:' .. priority .. ':' .. group, unpack(ids))
-    waiting = waiting + #ids
+    waiting = waiting + new
   end
 end
 
 while at <= #ARGV do
-  local n, priority, group, delay, keyed = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4] == '1'
-  at = at + 5
-  run(n, priority, group, delay, keyed)
+  local n, priority, group, delay = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+  local keyed, blobs = ARGV[at + 4] == '1', ARGV[at + 5] == '1'
+  at = at + 6
+  run(n, priority, group, delay, keyed, blobs)
 end
 save()
 return answer(concat(known))

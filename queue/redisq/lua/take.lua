@@ -68,7 +68,19 @@ end
 
 local first = tick(1)
 local token, started = digits(first), digits(math.floor(first / 1000))
-local headers, bytes, ids = {}, 0, {}
+local bytes, ids, n = 0, {}, 0
+local fresh
+
+-- again returns the beginning of the record of a task that was given before, as it is now.
+local function again(rec, id)
+  local h, _, at = open(rec)
+  if not h then
+    damaged[#damaged + 1] = id
+    return
+  end
+  if has(h, 'p') then past(id) end
+  return life('r', h, token, h.attempt + 1, started, h.flags, worker), at
+end
 
 -- lend makes a waiting task one that runs, if it is still one that waits.
 local function lend(id, rec)
@@ -76,30 +88,22 @@ local function lend(id, rec)
     call('HDEL', K .. 'gone', id)
     return
   end
-  if byte(rec) ~= 119 then return end
-  local nl = find(rec, '\n', 18, true)
-  local before = nl and sub(rec, 18, nl - 1)
-  local h = before and parse(before)
-  if not h then
-    damaged[#damaged + 1] = id
-    return
+  local state, second = byte(rec, 1, 2)
+  if state ~= 119 then return end
+  local begin, at = fresh, 3
+  if second ~= 10 then
+    begin, at = again(rec, id)
+    if not begin then return end
   end
-  local after = headers[before]
-  if not after then
-    after = header(h, token, h.attempt + 1, started, h.flags, worker)
-    headers[before] = after
-  end
-  local lent = 'r' .. sub(rec, 2, 17) .. after .. sub(rec, nl)
-  ids[#ids + 1] = id
-  given[#given + 1] = id
-  given[#given + 1] = lent
-  bytes = bytes + #lent
-  if has(h, 'p') then past(id) end
+  rec = begin .. sub(rec, at)
+  n = n + 1
+  ids[n], given[2 * n - 1], given[2 * n] = id, id, rec
+  bytes = bytes + #rec
 end
 
 local function fill(priority)
-  while #ids < max and bytes < 4194304 do
-    local limit = math.min(max - #ids, 128)
+  while n < max and bytes < 4194304 do
+    local limit = math.min(max - n, 128)
     if bytes > 65536 then limit = math.min(limit, 8) end
     local some = round(priority, limit)
     if #some == 0 then return end
@@ -109,9 +113,9 @@ local function fill(priority)
 end
 
 if not paused then
+  fresh = concat({ 'r', token, '0', 1, started, '-', '=' .. worker }, ' ') .. '\n'
   for _, priority in ipairs({ '2', '1', '0' }) do fill(priority) end
 end
-local n = #ids
 if n > 0 then
   call('HSET', K .. 'tasks', unpack(given))
   call('RPUSH', K .. 'k:' .. token, unpack(ids))
