@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -103,55 +104,54 @@ func (s *storm) hurtOften(hurt func()) {
 	}
 }
 
+// everything is what a queue has of each kind, to be found again.
+type everything struct {
+	blob           []byte
+	dead, done     queue.Settlement
+	runs, unwanted queue.Delivery
+	cursor         queue.Cursor // after the end of the task that is done
+}
+
+// furnish gives a queue something of everything.
+func (s *stage) furnish() (e everything) {
+	s.Helper()
+	e.blob = noise(300 << 10)
+	s.put(e.blob, long)
+	e.dead = s.bury(own("dead"), 2)
+	s.submit(own("done"))
+	e.done = ending(s.takeOne("done"), queue.EndDone)
+	e.done.Log = records(1, 3)
+	s.settle(queue.Held, e.done)
+	_, e.cursor = s.topic(queue.Topic{Client: "done"}, "", atLeast(1))
+	s.submit(own("runs"))
+	e.runs = s.takeOne("runs")
+	s.renew(queue.Held, queue.Beat{Lease: lease(e.runs), For: long, Log: records(1, 2), Progress: [2]int64{1, 2}})
+	s.submit(own("unwanted"))
+	e.unwanted = s.takeOne("unwanted")
+	s.change(1, cancelOf("unwanted"))
+	late, needs := own("late"), own("needs")
+	late.Delay, needs.Group, needs.Blobs = long, "needs", []string{hashOf(e.blob)}
+	s.submit(late, own("first"), needs)
+	return e
+}
+
 // survive hurts a store that has something of everything.
 func survive(s *stage, hurt func()) {
-	late := own("late")
-	late.Delay = long
-	data := noise(300 << 10)
-	needs := own("needs")
-	needs.Blobs, needs.Group = []string{hashOf(data)}, "needs"
-	hash := s.put(data, long)
-	dead := s.bury(own("dead"), 2)
-	s.submit(own("done"))
-	done := ending(s.takeOne("done"), queue.EndDone)
-	done.Log = records(1, 3)
-	s.settle(queue.Held, done)
-	s.submit(own("runs"))
-	runs := s.takeOne("runs")
-	s.renew(queue.Held, queue.Beat{Lease: lease(runs), For: long, Log: records(1, 2), Progress: [2]int64{1, 2}})
-	s.submit(own("unwanted"))
-	unwanted := s.takeOne("unwanted")
-	s.change(1, cancelOf("unwanted"))
-	s.submit(late, own("first"), needs)
-	_, cursor := s.topic(queue.Topic{Client: "done"}, "", atLeast(1))
-
+	e := s.furnish()
 	hurt()
-
 	if st := s.stats(); st.Waiting != 2 || st.Delayed != 1 || st.Running != 2 || st.Dead != 1 || st.Done != 1 {
 		s.Errorf("the stats are %+v", *st)
 	}
-	s.renew(queue.Unwanted, queue.Beat{Lease: lease(unwanted), For: long})
-	s.renew(queue.Held, queue.Beat{Lease: lease(runs), For: long, Log: records(3, 4)})
-	s.settle(queue.Held, done)
-	if got := s.state("done", queue.StateDone); !bytes.Equal(got.Outcome, done.Outcome) {
-		s.Errorf("the outcome is %q", got.Outcome)
-	}
-	events, _ := s.topic(queue.Topic{Task: "done"}, "", ended)
-	s.checkRecords(logs(events), 3)
-	if again, _, err := s.a.Follow(s.ctx, s.queue, queue.Topic{Client: "done"}, cursor, 0); err != nil || len(again) != 0 {
-		s.Errorf("after the cursor come %+v, %v", again, err)
-	}
-	if got := s.state("dead", queue.StateDead); len(got.Past) != 3 || !bytes.Equal(got.Outcome, dead.Outcome) || len(got.Body) == 0 {
-		s.Errorf("of the dead task is left %+v", got)
-	}
+	s.renew(queue.Unwanted, queue.Beat{Lease: lease(e.unwanted), For: long})
+	s.renew(queue.Held, queue.Beat{Lease: lease(e.runs), For: long, Log: records(3, 4)})
+	s.settle(queue.Held, e.done)
+	s.keepsWhatEnded(e)
 	known, err := s.a.Submit(s.ctx, s.queue, []queue.Task{own("done"), own("dead"), own("late"), own("runs")})
 	s.must(err)
-	for i, k := range known {
-		if !k {
-			s.Errorf("task %d is not known", i)
-		}
+	if !slices.Equal(known, []bool{true, true, true, true}) {
+		s.Errorf("Submit of tasks that are there tells %v", known)
 	}
-	if got, err := s.get(hash); err != nil || !bytes.Equal(got, data) {
+	if got, err := s.get(hashOf(e.blob)); err != nil || !bytes.Equal(got, e.blob) {
 		s.Errorf("a blob is read as %d bytes, %v", len(got), err)
 	}
 	for _, d := range s.take(2) {
@@ -160,10 +160,28 @@ func survive(s *stage, hurt func()) {
 		}
 		s.finish(queue.EndDone, d)
 	}
-	s.finish(queue.EndDone, runs)
-	events, _ = s.topic(queue.Topic{Task: "runs"}, "", ended)
+	s.finish(queue.EndDone, e.runs)
+	events, _ := s.topic(queue.Topic{Task: "runs"}, "", ended)
 	s.checkRecords(logs(events), 4)
 	s.takeNone()
+}
+
+// keepsWhatEnded checks that outcomes and topics are what they were.
+func (s *stage) keepsWhatEnded(e everything) {
+	s.Helper()
+	if got := s.state("done", queue.StateDone); !bytes.Equal(got.Outcome, e.done.Outcome) {
+		s.Errorf("the outcome is %q", got.Outcome)
+	}
+	events, _ := s.topic(queue.Topic{Task: "done"}, "", ended)
+	s.checkRecords(logs(events), 3)
+	again, _, err := s.a.Follow(s.ctx, s.queue, queue.Topic{Client: "done"}, e.cursor, 0)
+	s.must(err)
+	if len(again) != 0 {
+		s.Errorf("after the cursor come %+v", again)
+	}
+	if got := s.state("dead", queue.StateDead); len(got.Past) != 3 || !bytes.Equal(got.Outcome, e.dead.Outcome) || len(got.Body) == 0 {
+		s.Errorf("of the dead task is left %+v", got)
+	}
 }
 
 // keepWaiting hurts a store while others wait for it, who notice nothing but time. An

@@ -59,7 +59,7 @@ func leaseRenewed(s *stage) {
 		ds := s.takeAs(r)
 		holds, err := s.b.Renew(s.ctx, s.queue, "w2", []queue.Beat{{Lease: lease(ds[0]), For: long}})
 		s.must(err)
-		if holds[0] == queue.Lost && length < patience {
+		if holds[0] == queue.Lost && length < patience/3 {
 			s.finish(queue.EndDone, s.take(2)...)
 			continue
 		}
@@ -113,7 +113,7 @@ func leaseMany(s *stage) {
 	for i := range 4 {
 		wait.Go(func() {
 			for range 20 * deaths / 4 {
-				r := queue.TakeRequest{Worker: fmt.Sprint("w", i), Max: 1, Lease: brief, Wait: patience}
+				r := queue.TakeRequest{Worker: fmt.Sprint("w", i), Max: 1, Lease: brief, Wait: long}
 				if deliveries, err := s.Clients[i%2].Take(s.ctx, s.queue, r); err != nil || len(deliveries) != 1 {
 					s.Errorf("Take gives %v, %v", ids(deliveries), err)
 				}

@@ -16,8 +16,10 @@ import (
 // each answer with that of a model.
 func compareWithModel(t *testing.T, b *Backend) {
 	rapid.Check(t, func(r *rapid.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
 		p := &pair{
-			T: r, ctx: t.Context(), broker: b.Clients[0], other: b.Clients[1],
+			T: r, ctx: ctx, broker: b.Clients[0], other: b.Clients[1],
 			queue: queueName("Model"), model: newModel(),
 		}
 		r.Repeat(map[string]func(*rapid.T){
@@ -161,7 +163,7 @@ func (p *pair) follow(t *rapid.T) { p.followed(t, len(p.model.told)) }
 func (p *pair) followed(t *rapid.T, n int) {
 	var got []queue.Event
 	for p.read+len(got) < n {
-		events, next, err := p.other.Follow(p.ctx, p.queue, queue.Topic{Client: "c"}, p.cursor, patience)
+		events, next, err := p.other.Follow(p.ctx, p.queue, queue.Topic{Client: "c"}, p.cursor, long)
 		p.check(t, err)
 		if len(events) == 0 {
 			t.Fatalf("the client was told %d times, not %d", p.read+len(got), n)

@@ -12,11 +12,13 @@ import (
 )
 
 // Durations of the suite. None of them is asserted: a lease or a delay that is short
-// ends while a test waits for what follows from that.
+// ends while a test waits for what follows from that. Whoever waits does so for longer
+// than a test may take, so that what has to wake it up is not made up for by its waiting
+// being over.
 const (
 	brief    = 250 * time.Millisecond // leases and delays that are to end
-	long     = 10 * time.Minute       // those that must not
-	patience = 30 * time.Second       // for what has to happen
+	long     = 10 * time.Minute       // those that must not, and waiting
+	patience = 90 * time.Second       // a test
 )
 
 // A story shows one thing that the contract says.
@@ -43,7 +45,7 @@ func newStage(t *testing.T, b *Backend) *stage {
 	if len(b.Clients) < 2 {
 		t.Fatalf("the backend has %d clients, not at least 2", len(b.Clients))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return &stage{T: t, Backend: b, ctx: ctx, a: b.Clients[0], b: b.Clients[1], queue: queueName(t.Name())}
 }
@@ -104,10 +106,10 @@ func (s *stage) takeAs(r queue.TakeRequest) []queue.Delivery {
 	s.Helper()
 	var all []queue.Delivery
 	for want := r.Max; len(all) < want; {
-		r.Max, r.Wait = want-len(all), patience
+		r.Max, r.Wait = want-len(all), long
 		more := s.try(r)
 		if len(more) == 0 {
-			s.Fatalf("Take gives %d of %d tasks, and then none for %v", len(all), want, patience)
+			s.Fatalf("Take gives %d of %d tasks, and then none", len(all), want)
 		}
 		all = append(all, more...)
 	}
@@ -242,9 +244,9 @@ func (s *stage) stats() *queue.Stats {
 // waits for, such as the end of a retention.
 func (s *stage) await(what string, done func() bool) {
 	s.Helper()
-	for deadline := time.Now().Add(patience); !done(); {
-		if time.Now().After(deadline) {
-			s.Fatalf("in %v it was never so that %s", patience, what)
+	for !done() {
+		if s.ctx.Err() != nil {
+			s.Fatalf("it was never so that %s", what)
 		}
 		s.pause()
 	}

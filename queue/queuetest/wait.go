@@ -40,7 +40,7 @@ func (s *stage) waitingFor(ctx context.Context, worker string, lease time.Durati
 	s.Helper()
 	result := make(chan taken, 1)
 	go func() {
-		deliveries, err := s.b.Take(ctx, s.queue, queue.TakeRequest{Worker: worker, Max: 1, Lease: lease, Wait: patience})
+		deliveries, err := s.b.Take(ctx, s.queue, queue.TakeRequest{Worker: worker, Max: 1, Lease: lease, Wait: long})
 		result <- taken{deliveries, err}
 	}()
 	s.await("a worker that waits is among those who listen", func() bool { return s.listens(worker) })
@@ -132,7 +132,7 @@ func waitMany(s *stage) {
 		go func() {
 			var all taken
 			for range rounds {
-				r := queue.TakeRequest{Worker: fmt.Sprint("w", i), Max: 1, Lease: long, Wait: patience}
+				r := queue.TakeRequest{Worker: fmt.Sprint("w", i), Max: 1, Lease: long, Wait: long}
 				more, err := s.Clients[i%2].Take(s.ctx, s.queue, r)
 				all.deliveries = append(all.deliveries, more...)
 				if all.err = err; err != nil || len(more) != 1 {
@@ -173,7 +173,7 @@ func waitGivenUp(s *stage) {
 		ctx, cancel := context.WithCancel(s.ctx)
 		result := make(chan taken, 1)
 		go func() {
-			r := queue.TakeRequest{Worker: "w", Max: 1, Lease: brief, Wait: patience}
+			r := queue.TakeRequest{Worker: "w", Max: 1, Lease: brief, Wait: long}
 			deliveries, err := s.b.Take(ctx, s.queue, r)
 			result <- taken{deliveries, err}
 		}()
@@ -190,7 +190,7 @@ func waitGivenUp(s *stage) {
 	}
 	for len(seen) < n {
 		r := request(n)
-		r.Wait = patience
+		r.Wait = long
 		deliveries := s.try(r)
 		if len(deliveries) == 0 {
 			s.Fatalf("%d of %d tasks are lost", n-len(seen), n)

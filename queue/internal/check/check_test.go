@@ -58,7 +58,8 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 func TestWhatIsRightIsNotRefused(t *testing.T) {
 	name := strings.Repeat("~", check.MaxName)
 	lease := queue.Lease{ID: name, Token: 1}
-	task := queue.Task{ID: name, Label: strings.Repeat("l", check.MaxLabel), Group: name, Client: name, Priority: queue.Low, Blobs: []string{strings.Repeat("f", 64)}}
+	task := queue.Task{ID: name, Label: strings.Repeat("l", check.MaxLabel), Group: name, Client: name, Priority: queue.Low}
+	task.Blobs = []string{strings.Repeat("f", 64)}
 	task.Body = make([]byte, check.MaxTask-check.Size(&task))
 	for i, err := range []error{
 		check.Wrap("q", nil),
