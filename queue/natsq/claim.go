@@ -139,6 +139,9 @@ func (b *Broker) instal(k *keeper) error {
 // receive takes a request from another process.
 func (k *keeper) receive(msg *nats.Msg) {
 	respond := func(a *answer) {
+		if a.status == statusClosed { // this broker is, not that of who asks
+			a = &answer{status: statusMoved}
+		}
 		var c codec
 		a.code(&c)
 		_ = msg.Respond(c.bytes) // who does not get it asks again

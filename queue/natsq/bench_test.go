@@ -1,0 +1,107 @@
+package natsq_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/afar-go/afar/queue"
+	"github.com/afar-go/afar/queue/natsq"
+)
+
+// passThrough has tasks submitted, taken, settled and heard of, n altogether, in batches.
+func passThrough(t testing.TB, b queue.Broker, name string, n, batch int) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var wait sync.WaitGroup
+	const submitters, workers = 2, 2
+	body := make([]byte, 64)
+	for s := range submitters {
+		wait.Go(func() {
+			tasks := make([]queue.Task, batch)
+			for i := 0; i < n/submitters; i += batch {
+				for k := range tasks {
+					tasks[k] = queue.Task{ID: fmt.Sprintf("task-%d-%012d", s, i+k), Body: body, Client: "c", Random: true}
+				}
+				if _, err := b.Submit(ctx, name, tasks[:min(batch, n/submitters-i)]); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for w := range workers {
+		wait.Go(func() {
+			for {
+				r := queue.TakeRequest{Worker: fmt.Sprint("w", w), Max: batch, Lease: time.Minute, Wait: time.Minute}
+				ds, err := b.Take(ctx, name, r)
+				if err != nil {
+					return
+				}
+				ends := make([]queue.Settlement, len(ds))
+				for i, d := range ds {
+					ends[i] = queue.Settlement{
+						Lease: queue.Lease{ID: d.ID, Token: d.Token}, Worker: r.Worker, Ending: queue.EndDone, Outcome: d.Body,
+					}
+				}
+				if _, err := b.Settle(context.Background(), name, ends); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	seen := 0
+	cursor := queue.Cursor("")
+	for seen < n/submitters*submitters {
+		events, next, err := b.Follow(ctx, name, queue.Topic{Client: "c"}, cursor, time.Minute)
+		if err != nil || len(events) == 0 {
+			t.Errorf("after %d events: %v", seen, err)
+			break
+		}
+		seen, cursor = seen+len(events), next
+	}
+	cancel()
+	wait.Wait()
+}
+
+// End to end, an operation being one task: go test -bench . -run '^$'.
+func BenchmarkTasks(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		config natsq.Config
+	}{{"default", natsq.Config{}}, {"sync", natsq.Config{SyncAlways: true}}} {
+		for _, batch := range []int{1, 100, 1000} {
+			b.Run(fmt.Sprintf("%s/batch%d", c.name, batch), func(b *testing.B) {
+				broker := embedded(b, c.config)
+				b.ResetTimer()
+				passThrough(b, broker, "q", max(2, b.N), batch)
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+			})
+		}
+	}
+}
+
+// BenchmarkPickUp is the time from a Submit to the Take that waits for it.
+func BenchmarkPickUp(b *testing.B) {
+	broker := embedded(b, natsq.Config{})
+	ctx := context.Background()
+	for i := range b.N {
+		done := make(chan error, 1)
+		go func() {
+			ds, err := broker.Take(ctx, "q", queue.TakeRequest{Worker: "w", Max: 1, Lease: time.Minute, Wait: time.Minute})
+			if err == nil && len(ds) != 1 {
+				err = fmt.Errorf("%d deliveries", len(ds))
+			}
+			done <- err
+		}()
+		runtime.Gosched()
+		if _, err := broker.Submit(ctx, "q", []queue.Task{{ID: fmt.Sprint(i), Random: true}}); err != nil {
+			b.Fatal(err)
+		}
+		must(b, <-done)
+	}
+}
