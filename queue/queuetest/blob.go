@@ -27,6 +27,7 @@ var blobStories = []story{
 	{"BlobIsKeptByAnotherPut", blobKeptByPut},
 	{"BlobIsKeptByKeep", blobKeptByKeep},
 	{"BlobIsKeptByATask", blobKeptByTask},
+	{"BlobIsKeptForItsKeepAfterATask", blobKeptAfterTask},
 	{"BlobIsKeptByADeadTask", blobKeptByDead},
 	{"BlobIsKeptByAnOutcome", blobKeptByOutcome},
 }
@@ -276,6 +277,21 @@ func blobKeptByTask(s *stage) {
 		s.finish(e, d)
 		s.awaitGone(hash)
 	}
+}
+
+func blobKeptAfterTask(s *stage) {
+	data := noise(700)
+	t := task("t")
+	t.Blobs, t.Retention = []string{hashOf(data)}, 0
+	s.submit(t)
+	hash := s.put(data, 8*brief)
+	d := s.takeOne("t")
+	s.awaitGone(s.put(noise(701), 8*brief)) // so that Put keeps it no more
+	s.finish(queue.EndDone, d)
+	if !s.has(hash) {
+		s.Error("a blob is not there any more as soon as a task needs it no more")
+	}
+	s.awaitGone(hash)
 }
 
 func blobKeptByDead(s *stage) {

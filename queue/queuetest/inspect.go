@@ -14,6 +14,7 @@ var inspectStories = []story{
 	{"InspectReportsIDsInTheirOrder", inspectIDs},
 	{"InspectReportsEveryState", inspectStates},
 	{"InspectReportsPageByPage", inspectPages},
+	{"InspectReportsThePageAfterATaskThatIsGone", inspectGone},
 	{"InspectReportsTimes", inspectTimes},
 	{"InspectReportsStats", inspectStats},
 	{"InspectReportsTheOldestTask", inspectOldest},
@@ -109,6 +110,33 @@ func inspectPages(s *stage) {
 	s.finish(queue.EndDead, s.take(n)...)
 	if got := s.pages(queue.StateDead, 40); !slices.Equal(got, want) {
 		s.Errorf("of the dead tasks are reported %d, or in another order: %.300q", len(got), got)
+	}
+}
+
+// inspectGone drops what a page has shown, as one who clears up does.
+func inspectGone(s *stage) {
+	s.submit(plain("t", 30)...)
+	for i, d := range s.take(30) {
+		if want := fmt.Sprint("t", i+1); d.ID != want {
+			s.Fatalf("delivery %d is %s, not %s", i, d.ID, want)
+		}
+		s.finish(queue.EndDead, d)
+	}
+	var all []string
+	for q := (queue.Query{State: queue.StateDead, Limit: 7}); ; {
+		report := s.inspect(q)
+		var page []string
+		for _, t := range report.Tasks {
+			page = append(page, t.ID)
+		}
+		all = append(all, page...)
+		if q.After = report.Next; q.After == "" {
+			break
+		}
+		s.change(len(page), queue.Change{Verb: queue.Drop, IDs: page})
+	}
+	if len(all) != 30 || all[0] != "t1" || all[29] != "t30" {
+		s.Errorf("page by page are reported %v", all)
 	}
 }
 
