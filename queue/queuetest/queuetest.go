@@ -20,7 +20,9 @@
 //
 // Stories share one store, at the same time, each with a queue of its own; whatever
 // hurts a store has one to itself. The suite waits for events and never for time to
-// pass, apart from leases and delays of some hundred milliseconds.
+// pass, apart from leases and delays of some hundred milliseconds. A failure of the
+// model is written to testdata/rapid of the backend's package, and tried first from then
+// on: delete it once it is understood.
 package queuetest
 
 import (
@@ -32,7 +34,7 @@ import (
 
 // Backend is an open, empty store, and what can be done to it. Only Clients is
 // needed. Tests of what a nil function would do are skipped, but fail if the store is
-// Durable: such a one has a server that can be hurt.
+// Durable: such a one can be hurt.
 type Backend struct {
 	// Clients are at least two brokers that use the store as programs on several hosts
 	// do, with connections of their own. A store in memory gives the same one twice.
@@ -54,7 +56,7 @@ type Backend struct {
 	// Kill is Restart of a server that is killed (SIGKILL) and has no time to say or
 	// write anything.
 	Kill func()
-	// DamageBlob changes bytes of a blob where it is stored.
+	// DamageBlob changes bytes of a blob where it is stored. It may be nil for any store.
 	DamageBlob func(queueName, hash string)
 }
 
