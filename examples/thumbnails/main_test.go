@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"image"
+	"image/color"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/afar-go/afar"
+)
+
+// asProgram in the environment has this binary be the program, so that tests run it in processes
+// of its own, with the race detector.
+const asProgram = "THUMBNAILS_IS_THE_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		os.Exit(0)
+	}
+	afar.Main()
+	goleak.VerifyTestMain(m)
+}
+
+// The program by itself: thumbnails of all pictures but the damaged one, which has been tried as
+// often as it may.
+func TestProgram(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "pictures")
+	ask(t, "", "", "-make=6", dir)
+	o := execute(t, dir)
+	if o.status != 1 || o.stderr != "thumbnails: 1 pictures have no thumbnail\n" {
+		t.Errorf("%+v", o)
+	}
+	for _, want := range []string{"000.png: 64 x 48\n", "003.jpg: 64 x 36\n", "005.jpg: queue: no attempt is left: ", "6 pictures, 5 thumbnails\n"} {
+		if !strings.Contains(o.stdout, want) {
+			t.Errorf("no %q in\n%s", want, o.stdout)
+		}
+	}
+	checkAttempts(t, o.stdout)
+	checkThumbnails(t, dir, 5)
+	ask(t, "", "need a -broker", "-requeue")
+	ask(t, "", "name one directory")
+	ask(t, "", "no such file", filepath.Join(dir, "nothing"))
+}
+
+// checkAttempts checks that the last attempts which were printed are those of a dead letter.
+func checkAttempts(t *testing.T, printed string) {
+	t.Helper()
+	_, letter, _ := strings.Cut(printed, "dead letter ")
+	attempt := regexp.MustCompile(`(?m)^  attempt (\d): .*/\d+\.(jpg|png): .*(short Huffman data|unexpected EOF)$`)
+	var got []string
+	for _, a := range attempt.FindAllStringSubmatch(letter, -1) {
+		got = append(got, a[1])
+	}
+	if strings.Join(got, " ") != "1 2 3" {
+		t.Errorf("attempts %q in\n%s", got, printed)
+	}
+}
+
+// checkThumbnails checks that the first n pictures of makePictures have good thumbnails, and the others none.
+func checkThumbnails(t *testing.T, dir string, n int) {
+	t.Helper()
+	files, err := os.ReadDir(filepath.Join(dir, "small"))
+	if err != nil || len(files) != n {
+		t.Errorf("%d thumbnails: %v, %v", n, files, err)
+	}
+	for _, f := range files {
+		picture, err := readPicture(filepath.Join(dir, "small", f.Name()))
+		if err != nil {
+			t.Error(err)
+		} else if b := picture.Bounds(); max(b.Dx(), b.Dy()) != 64 {
+			t.Errorf("%s: %v", f.Name(), b)
+		}
+	}
+}
+
+// A dead letter stays until its cause is gone and somebody says so, whichever processes
+// come and go.
+func TestRequeue(t *testing.T) {
+	broker := "-broker=" + startRedis(t)
+	dir := filepath.Join(t.TempDir(), "pictures")
+	ask(t, "", "", "-make=4", dir)
+	worker := start(t, broker, "-work")
+	if o := execute(t, broker, dir); o.status != 1 || !strings.Contains(o.stdout, "4 pictures, 3 thumbnails") {
+		t.Errorf("%+v", o)
+	}
+	dead := execute(t, broker, "-dead")
+	checkAttempts(t, dead.stdout)
+	if o := execute(t, broker, "-requeue"); o.status != 1 || !strings.Contains(o.stderr, "1 of 1 have failed again") {
+		t.Errorf("requeued, but not repaired: %+v", o)
+	}
+	if again := execute(t, broker, "-dead"); again.stdout != dead.stdout {
+		t.Errorf("then the dead letters are\n%s", again.stdout)
+	}
+
+	if err := writePicture(filepath.Join(dir, "003.jpg"), draw(3)); err != nil {
+		t.Fatal(err)
+	}
+	if o := execute(t, broker, "-requeue"); o.status != 0 || !strings.HasSuffix(o.stdout, ": 64 x 36\n") {
+		t.Errorf("repaired: %+v", o)
+	}
+	checkThumbnails(t, dir, 4)
+	ask(t, "", "", broker, "-dead")
+	if o := execute(t, broker, dir); o.status != 0 || !strings.Contains(o.stdout, "4 pictures, 4 thumbnails") {
+		t.Errorf("all once more: %+v", o)
+	}
+	worker.interrupt(t)
+	if o := worker.end(t); o.status != 0 || o.stderr != "" {
+		t.Errorf("the worker: %+v", o)
+	}
+}
+
+// The box filter averages, also where the large picture has no whole number of points for one of
+// the small one.
+func TestShrink(t *testing.T) {
+	large := image.NewGray(image.Rect(10, 20, 15, 24)) // not at the origin
+	for y := 20; y < 24; y++ {
+		for x := 10; x < 15; x++ {
+			large.SetGray(x, y, color.Gray{uint8(40 * (x - 10))})
+		}
+	}
+	small := shrink(large, 2)
+	if b := small.Bounds(); b != image.Rect(0, 0, 2, 1) {
+		t.Fatalf("%v", b)
+	}
+	for x, want := range []uint8{20, 120} { // columns 0 and 1, and 2, 3 and 4
+		if got := color.GrayModel.Convert(small.At(x, 0)).(color.Gray).Y; got != want {
+			t.Errorf("point %d: %d, not %d", x, got, want)
+		}
+	}
+	if shrink(large, 5) != image.Image(large) {
+		t.Error("a picture that fits has changed")
+	}
+}
+
+// within is for as long as something in a test may take.
+func within(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// readPicture reads a PNG or JPEG file.
+func readPicture(path string) (image.Image, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	picture, _, err := image.Decode(bufio.NewReader(f))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return picture, nil
+}
+
+// writePicture writes a file of the kind that its name says, all at once: nobody sees a part of
+// it, whatever happens meanwhile, and of two who write the same the last one wins.
+func writePicture(path string, picture image.Image) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".picture-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if err = f.Chmod(0o644); err == nil {
+		err = encode(f, picture, strings.ToLower(filepath.Ext(path)))
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+func encode(w io.Writer, picture image.Image, kind string) error {
+	if kind == ".png" {
+		return png.Encode(w, picture)
+	}
+	return jpeg.Encode(w, picture, nil)
+}
+
+// shrink makes a picture fit into a square, with a box filter: a point of the small one is the
+// average of those of the large one that it stands for. One that fits is returned as
+// it is.
+func shrink(picture image.Image, square int) image.Image {
+	b := picture.Bounds()
+	scale := float64(square) / float64(max(b.Dx(), b.Dy()))
+	if scale >= 1 {
+		return picture
+	}
+	width, height := max(1, int(float64(b.Dx())*scale)), max(1, int(float64(b.Dy())*scale))
+	small := image.NewNRGBA64(image.Rect(0, 0, width, height))
+	for y := range height {
+		for x := range width {
+			small.Set(x, y, average(picture, image.Rect(
+				b.Min.X+x*b.Dx()/width, b.Min.Y+y*b.Dy()/height,
+				b.Min.X+(x+1)*b.Dx()/width, b.Min.Y+(y+1)*b.Dy()/height)))
+		}
+	}
+	return small
+}
+
+// average is the average color of a part of a picture.
+func average(picture image.Image, box image.Rectangle) color.Color {
+	var red, green, blue, alpha uint64
+	for y := box.Min.Y; y < box.Max.Y; y++ {
+		for x := box.Min.X; x < box.Max.X; x++ {
+			r, g, b, a := picture.At(x, y).RGBA()
+			red, green, blue, alpha = red+uint64(r), green+uint64(g), blue+uint64(b), alpha+uint64(a)
+		}
+	}
+	n := uint64(box.Dx() * box.Dy())
+	return color.RGBA64{uint16(red / n), uint16(green / n), uint16(blue / n), uint16(alpha / n)}
+}
+
+// draw draws the i-th of the pictures that this program makes itself.
+func draw(i int) image.Image {
+	picture := image.NewRGBA(image.Rect(0, 0, 320+32*(i%5), 240))
+	for y := range 240 {
+		for x := range picture.Bounds().Dx() {
+			wave := math.Sin(float64(x*(i+1))/97) + math.Cos(float64(y)/31)
+			picture.SetRGBA(x, y, color.RGBA{uint8(x), uint8(y), uint8(127 + 60*wave), 255})
+		}
+	}
+	return picture
+}
