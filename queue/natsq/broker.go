@@ -34,6 +34,7 @@ type Broker struct {
 	embedded    bool
 	server      *server.Server
 	lock        *os.File
+	marks       marks
 	deleteAfter time.Duration // what is read no more is deleted so much later
 
 	ctx  context.Context // ends when it is closed
@@ -67,6 +68,14 @@ func newBroker(c Config) *Broker {
 	return b
 }
 
+// tuned takes what tests have changed.
+func (b *Broker) tuned() {
+	t := &b.config.tune
+	t.spareLog = cmp.Or(t.spareLog, spareLog)
+	t.cleanStep = cmp.Or(t.cleanStep, cleanStep)
+	b.deleteAfter = cmp.Or(t.deleteAfter, b.deleteAfter)
+}
+
 // closePatience is how long Close lets what was begun come to its end.
 const closePatience = 2 * time.Second
 
@@ -96,6 +105,7 @@ func (b *Broker) close() {
 	if b.server != nil {
 		b.server.Shutdown()
 		b.server.WaitForShutdown()
+		b.marks.write()
 	}
 	if b.lock != nil {
 		_ = b.lock.Close()

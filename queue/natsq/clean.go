@@ -23,6 +23,7 @@ type cut struct {
 // upkeep does what is due and that nobody has asked for.
 func (k *keeper) upkeep() error {
 	now := k.now()
+	k.mark(now)
 	if now-k.swept > int64(sweepEvery) {
 		k.swept = now
 		k.ledger.sweep()
@@ -64,18 +65,19 @@ func (k *keeper) look() error {
 // what was written is on disk also if the power fails. A keeper that dies in between leaves
 // things that are there twice, the later one of which counts.
 func (k *keeper) clean() error {
-	if k.log.size < max(k.cleanAt, spareLog) {
+	tune := &k.b.config.tune
+	if k.log.size < max(k.cleanAt, tune.spareLog) {
 		return nil
 	}
 	live := k.ledger.live + k.ledger.all.size
 	for _, t := range k.ledger.clients {
 		live += t.size
 	}
-	if k.cleanAt = spareLog + 2*live; k.log.size < k.cleanAt {
+	if k.cleanAt = tune.spareLog + 2*live; k.log.size < k.cleanAt {
 		return nil
 	}
 	k.cleanAt = 0
-	end := k.log.cut(cleanStep)
+	end := k.log.cut(tune.cleanStep)
 	if err := k.rewrite(end); err != nil {
 		return err
 	}

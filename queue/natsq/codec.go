@@ -46,22 +46,28 @@ func integer[T number](c *codec, v *T) {
 	*v, c.at = T(x), c.at+n
 }
 
-// list is a number of things. An empty one is read as nil.
+// list is a number of things. An empty one is read as nil. It grows while it is read, since the
+// number may be anything.
 func list[T any](c *codec, v *[]T, each func(*codec, *T)) {
 	n := len(*v)
 	integer(c, &n)
-	if c.reading {
-		*v = nil
-		if n < 0 || n > len(c.bytes)-c.at { // each takes a byte at least
-			c.fail(errShort)
+	if !c.reading {
+		for i := range *v {
+			each(c, &(*v)[i])
+		}
+		return
+	}
+	*v = nil
+	if n < 0 || n > len(c.bytes)-c.at { // each takes a byte at least
+		c.fail(errShort)
+		return
+	}
+	for range n {
+		var t T
+		if each(c, &t); c.err != nil {
 			return
 		}
-		if n > 0 {
-			*v = make([]T, n)
-		}
-	}
-	for i := range *v {
-		each(c, &(*v)[i])
+		*v = append(*v, t)
 	}
 }
 

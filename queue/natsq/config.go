@@ -42,6 +42,15 @@ type Config struct {
 	TLS *tls.Config
 	// Log is told what the server and the connection have to say. nil: nobody is.
 	Log slog.Handler
+
+	tune tuning
+}
+
+// tuning is what only tests change.
+type tuning struct {
+	spareLog    int64         // 0: as spareLog says
+	cleanStep   int64         // 0: as cleanStep says
+	deleteAfter time.Duration // 0: as long as the server may take to write to the disk
 }
 
 // Embedded runs a server with its files in a directory inside this process, for this
@@ -95,6 +104,7 @@ func (c Config) Open(ctx context.Context, rawURL string) (*Broker, error) {
 	if c.Replicas > 1 {
 		b.deleteAfter = replicatedSync
 	}
+	b.tuned()
 	var options []nats.Option
 	if c.User != "" {
 		options = append(options, nats.UserInfo(c.User, c.Password))

@@ -46,6 +46,8 @@ func (c Config) Embedded(ctx context.Context) (*Broker, error) {
 	}
 	b := newBroker(c)
 	b.embedded, b.deleteAfter, b.lock = true, ownSync, lock
+	b.tuned()
+	b.marks.read(c.Dir)
 	if err := b.start(ctx); err != nil {
 		_ = b.Close()
 		return nil, fmt.Errorf("natsq: %s: %w", c.Dir, err)

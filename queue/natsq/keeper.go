@@ -53,8 +53,10 @@ type keeper struct {
 	started   time.Time
 	looked    int64 // when it was last certain that it is the keeper
 	swept     int64
-	cleanAt   int64 // the size of the log at which it is cleaned
-	cuts      []cut // deletions that are due
+	marked    int64  // when it has marked
+	safe      uint64 // what had been written then
+	cleanAt   int64  // the size of the log at which it is cleaned
+	cuts      []cut  // deletions that are due
 }
 
 // now is the queue's clock. It goes on from the server's time at the moment when the keeper
@@ -86,6 +88,7 @@ func (k *keeper) run() {
 		r.reply(&answer{status: status, text: text})
 	}
 	k.bg.Wait()
+	k.b.marks.set(k.token, k.log.last)
 	close(k.done)
 }
 

@@ -32,6 +32,9 @@ func (k *keeper) load(ctx context.Context) error {
 	if first > floor+1 {
 		return fmt.Errorf("%w: records %d to %d are missing", errDamaged, floor+1, first-1)
 	}
+	if err := k.b.marks.check(k.token, k.log.last); err != nil {
+		return err
+	}
 	k.log.floor = floor
 	k.ledger.settle()
 	return nil

@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 var servers = map[string]func(dir string){
 	"embedded": func(dir string) { serveEmbedded(natsq.Config{Dir: dir, Listen: "127.0.0.1:0"}) },
 	"synced":   func(dir string) { serveEmbedded(natsq.Config{Dir: dir, Listen: "127.0.0.1:0", SyncAlways: true}) },
+	"cleaned":  func(dir string) { serveEmbedded(natsq.SmallLogs(natsq.Config{Dir: dir, Listen: "127.0.0.1:0"})) },
 	"plain":    servePlain,
 }
 

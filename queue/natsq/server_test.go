@@ -150,3 +150,18 @@ func TestOpen(t *testing.T) {
 func TestOpenPlain(t *testing.T) {
 	queuetest.Run(t, func(t *testing.T) *queuetest.Backend { return startProcess(t, "plain").backend(t) })
 }
+
+// A server that writes to the disk before anything returns. That it does is not seen from here, but
+// that nothing else is different.
+func TestOpenSynced(t *testing.T) {
+	p := startProcess(t, "synced")
+	queuetest.Run(t, func(t *testing.T) *queuetest.Backend {
+		return &queuetest.Backend{Clients: []queue.Broker{open(t, p.url()), open(t, p.url())}}
+	})
+}
+
+// A server that cleans its logs all the time: what is written again is what was there, whenever
+// the process is killed.
+func TestOpenCleaned(t *testing.T) {
+	queuetest.Run(t, func(t *testing.T) *queuetest.Backend { return startProcess(t, "cleaned").backend(t) })
+}
