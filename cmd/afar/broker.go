@@ -52,6 +52,7 @@ SIGTERM or SIGINT stops it; tasks stay, and those who have joined wait for its r
 			&cli.StringFlag{Name: "tls-key", Usage: "PEM file with the key of that"},
 			&cli.StringFlag{Name: "tls-ca", Usage: "PEM file with the authorities of those who may join: they need certificates"},
 			&cli.BoolFlag{Name: "insecure", Usage: "let in, on any address and without TLS, whoever comes"},
+			&cli.BoolFlag{Name: "verbose", Usage: "log what the NATS server has to say, too, not its warnings only"},
 			&cli.BoolFlag{Name: "json", Usage: "log as JSON"},
 		},
 		Action: serveBroker,
@@ -67,7 +68,7 @@ func serveBroker(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	log := slog.New(config.Log)
+	log := slog.New(logHandler(c.Root().ErrWriter, c.Bool("json")))
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -101,7 +102,7 @@ func serveBroker(ctx context.Context, c *cli.Command) error {
 // brokerConfig is what the flags say.
 func brokerConfig(c *cli.Command) (config natsq.Config, err error) {
 	config = natsq.Config{Dir: c.String("dir"), Listen: c.String("listen"), SyncAlways: c.Bool("sync-always"), User: c.String("user"),
-		Log: logHandler(c.Root().ErrWriter, c.Bool("json"))}
+		Log: serverLog(c)}
 	if config.Dir == "" {
 		return config, usage("--dir is needed: where the queues are to be")
 	}
@@ -124,6 +125,18 @@ func brokerConfig(c *cli.Command) (config natsq.Config, err error) {
 		}
 	}
 	return config, nil
+}
+
+// serverLog gets what the server has to say, which is much.
+func serverLog(c *cli.Command) slog.Handler {
+	options := &slog.HandlerOptions{Level: slog.LevelWarn}
+	if c.Bool("verbose") {
+		options.Level = slog.LevelInfo
+	}
+	if c.Bool("json") {
+		return slog.NewJSONHandler(c.Root().ErrWriter, options)
+	}
+	return slog.NewTextHandler(c.Root().ErrWriter, options)
 }
 
 // own tells whether only this host reaches an address.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"os/signal"
 	"slices"
@@ -109,9 +110,8 @@ func atBroker(do func(context.Context, *desk) error) cli.ActionFunc {
 func (d *desk) ask(ctx context.Context, do func(context.Context) error) error {
 	inner := ctx
 	if d.within > 0 {
-		late := &brokerError{d.place.shown, fmt.Errorf("no answer within %v: %w", d.within, context.DeadlineExceeded)}
 		var cancel context.CancelFunc
-		inner, cancel = context.WithTimeoutCause(ctx, d.within, late)
+		inner, cancel = context.WithTimeoutCause(ctx, d.within, d.late())
 		defer cancel()
 	}
 	err := do(inner)
@@ -119,6 +119,35 @@ func (d *desk) ask(ctx context.Context, do func(context.Context) error) error {
 		return context.Cause(inner)
 	}
 	return err
+}
+
+// late is why a context ends that waits for an answer.
+func (d *desk) late() error {
+	return &brokerError{d.place.shown, fmt.Errorf("no answer within %v: %w", d.within, context.DeadlineExceeded)}
+}
+
+// answers are those of the broker, each of which has to come in time. What is done with
+// them may take as long as it likes.
+func answers[T any](ctx context.Context, d *desk, all func(context.Context) iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		wait := func() func() bool {
+			if d.within == 0 {
+				return func() bool { return true }
+			}
+			return time.AfterFunc(d.within, func() { cancel(d.late()) }).Stop
+		}
+		stop := wait()
+		for v, err := range all(ctx) {
+			stop()
+			if !yield(v, err) {
+				return
+			}
+			stop = wait()
+		}
+		stop()
+	}
 }
 
 // none refuses arguments behind the queue.
@@ -224,6 +253,7 @@ func interruptible(ctx context.Context) (context.Context, func()) {
 // clean is text of others as people may see it on a terminal: control characters are
 // written out, but for the ends of lines and tabs.
 func clean(text string) string {
+	text = strings.ToValidUTF8(text, "\ufffd")
 	ok := func(r rune) bool { return r == '\n' || r == '\t' || r >= ' ' && r != 0x7f && (r < 0x80 || r > 0x9f) }
 	if strings.IndexFunc(text, func(r rune) bool { return !ok(r) }) < 0 {
 		return text

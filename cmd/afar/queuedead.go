@@ -72,7 +72,7 @@ func listDead(ctx context.Context, d *desk) error {
 	if err := d.exists(ctx); err != nil {
 		return err
 	}
-	for s, err := range d.queue.Dead(ctx) {
+	for s, err := range answers(ctx, d, d.queue.Dead) {
 		if err != nil {
 			return err
 		}

@@ -49,7 +49,7 @@ func logs(ctx context.Context, d *desk) error {
 	if d.Bool("f") {
 		return d.records(ctx, r.Log(ctx))
 	}
-	return d.ask(ctx, func(ctx context.Context) error { return d.records(ctx, r.Logged(ctx)) })
+	return d.records(ctx, answers(ctx, d, r.Logged))
 }
 
 // records prints records. Those that cannot be read are told of.
