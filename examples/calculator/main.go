@@ -7,13 +7,13 @@
 // With a broker that several processes can reach, those who add and those who want to know are
 // programs of their own, in any order and on any hosts. Give each the -broker:
 //
-//	go run ./examples/calculator -broker redis://localhost -work               # as often as you like
-//	go run ./examples/calculator -broker redis://localhost add 1 2             # adds, and waits
-//	go run ./examples/calculator -broker redis://localhost submit 1 2          # prints the ID of the task
-//	go run ./examples/calculator -broker redis://localhost -required submit 1 2  # unless nobody listens
-//	go run ./examples/calculator -broker redis://localhost check ID            # the sum if it is there
-//	go run ./examples/calculator -broker redis://localhost wait ID             # the log, live, and the sum
-//	go run ./examples/calculator -broker redis://localhost shell 'uname -a'    # a command instead, for workers with -commands
+//	go run ./examples/calculator -broker redis://localhost -work                 # as often as you like
+//	go run ./examples/calculator -broker redis://localhost add 1 2               # adds, and waits
+//	go run ./examples/calculator -broker redis://localhost submit 1 2            # prints the ID of the task
+//	go run ./examples/calculator -broker redis://localhost -required submit 1 2  # fails if nobody listens
+//	go run ./examples/calculator -broker redis://localhost check ID              # the sum if it is there
+//	go run ./examples/calculator -broker redis://localhost wait ID               # the log, live, and the sum
+//	go run ./examples/calculator -broker redis://localhost shell 'uname -a'      # a command, for workers with -commands
 //
 // A broker is redis://…, rediss://…, nats://…, or a directory. A directory has one process at a time,
 // and what one has submitted is there for the next; unless that process lets others join:

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"image"
 	"image/color"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -115,6 +117,45 @@ func TestRequeue(t *testing.T) {
 	if o := worker.end(t); o.status != 0 || o.stderr != "" {
 		t.Errorf("the worker: %+v", o)
 	}
+}
+
+// A customer who goes in the middle and comes back finds done what was done: each thumbnail is made
+// once.
+func TestInterrupted(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "pictures")
+	if err := makePictures(dir, 9); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "008.png")); err != nil { // the damaged one
+		t.Fatal(err)
+	}
+	pool, err := afar.Open(t.Context(), "inproc:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	q, stop := inMemory(t.Context(), pool)
+	defer stop()
+	ctx, interrupt := context.WithCancel(within(t))
+	defer interrupt()
+	if err := (&studio{queue: q, stdout: writer(interrupt)}).shrink(ctx, dir); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
+	}
+	if err := (&studio{queue: q, stdout: io.Discard}).shrink(within(t), dir); err != nil {
+		t.Error(err)
+	}
+	if s, err := q.Stats(within(t)); s.Done != 8 || err != nil {
+		t.Errorf("%d tasks were done for 8 pictures, %v", s.Done, err)
+	}
+	checkThumbnails(t, dir, 8)
+}
+
+// writer does something whenever something is written.
+type writer func()
+
+func (w writer) Write(b []byte) (int, error) {
+	w()
+	return len(b), nil
 }
 
 // The box filter averages, also where the large picture has no whole number of points for one of

@@ -73,13 +73,6 @@ func (p *process) Write(b []byte) (int, error) {
 	return p.stdout.Write(b)
 }
 
-// read returns what it has printed so far.
-func (p *process) read() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.stdout.String()
-}
-
 // await waits until it has printed something.
 func (p *process) await(t *testing.T, text string) {
 	t.Helper()
