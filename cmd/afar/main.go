@@ -36,7 +36,8 @@ On a caller's, once:                   afar key new; afar key trust host:7227
 On the host, with the caller's key:    afar key authorize --workers 8 'afar-ed25519 AAAA… me@here'
 Is it there?                           afar ping tcp://host:7227
 Run a program there:                   afar run --on tcp://host:7227 ./cmd/hello -- --name world
-What do the queues do?                 afar queue ls redis://host:6379/12
+Keep queues for programs:              afar broker --dir /var/lib/afar/broker
+What do the queues do?                 afar queue ls nats://host:4222
 
 Flags may begin with one dash or two.
 

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/afar-go/afar/trust"
@@ -94,6 +97,36 @@ func TestQueueWithin(t *testing.T) {
 	if want := "afar: mute://here: no answer within 1ms: context deadline exceeded\n"; s.code != exitUnreachable || s.errs != want {
 		t.Errorf("it says %+v", s)
 	}
+}
+
+// Of a list each answer has to come in time, however long the list is looked at.
+func TestAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &desk{place: &place{shown: "mute://here"}, within: time.Second}
+		all := func(ctx context.Context) iter.Seq2[int, error] {
+			return func(yield func(int, error) bool) {
+				if yield(1, nil) && yield(2, ctx.Err()) {
+					<-ctx.Done()
+					yield(0, context.Cause(ctx))
+				}
+			}
+		}
+		var got []int
+		var last error
+		for n, err := range answers(t.Context(), d, all) {
+			got, last = append(got, n), err
+			time.Sleep(time.Hour)
+		}
+		if late, ok := errors.AsType[*brokerError](last); !ok || !slices.Equal(got, []int{1, 2, 0}) || exitCode(late) != exitUnreachable {
+			t.Errorf("it gives %v, then %v", got, last)
+		}
+	})
+}
+
+// Commands complete themselves.
+func TestQueueCompletion(t *testing.T) {
+	s := typed("", "queue", "--generate-shell-completion")
+	contains(t, s.out, "stats", "requeue", "watch")
 }
 
 // Signals end the waiting, but no task.

@@ -144,6 +144,9 @@ func home(t testing.TB) string {
 	cache, err := exec.Command("go", "env", "GOCACHE").Output()
 	must(t, err)
 	t.Setenv("GOCACHE", strings.TrimSpace(string(cache))) // which is in the user's otherwise
+	telemetry := filepath.Join(dir, "config", "go", "telemetry") // which the go command writes when it has ended
+	must(t, os.MkdirAll(telemetry, 0o755))
+	must(t, os.WriteFile(filepath.Join(telemetry, "mode"), []byte("off"), 0o644))
 	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
 	t.Setenv("XDG_CONFIG_HOME", filepath.Join(dir, "config"))
 	t.Setenv(trust.KeyVariable, filepath.Join(dir, "key"))
