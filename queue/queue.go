@@ -83,7 +83,7 @@ func (q *Queue) submit(ctx context.Context, call *afar.Call, s *submission) (kno
 		}
 		o.Input, t.Blobs = nil, []string{o.Blob}
 	}
-	if q.signer != nil {
+	if q.signer != nil && call.Function != commandName { // commands need no program
 		if o.Programs, err = q.signer.bring(ctx); err != nil {
 			return false, cause(ctx, err)
 		}

@@ -168,7 +168,7 @@ func (r *Result[Out]) Cancel(ctx context.Context) error { return r.queue.cancel(
 
 // cancel stops a task.
 func (q *Queue) cancel(ctx context.Context, id string) error {
-	n, err := q.broker.Change(ctx, q.name, Change{Verb: Cancel, IDs: []string{id}, Outcome: canceled()})
+	n, err := q.change(ctx, Change{Verb: Cancel, IDs: []string{id}, Outcome: canceled()})
 	if err == nil && n == 0 {
 		_, err = q.state(ctx, id) // it has ended, or there is none
 	}

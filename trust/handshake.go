@@ -201,7 +201,10 @@ func alerted(err error) error {
 }
 
 // common is what both sides demand of TLS.
-func common(key *Key) *tls.Config {
+func common(key *Key) *tls.Config { return commonFor(key, protocol) }
+
+// commonFor is common for a protocol.
+func commonFor(key *Key, protocol string) *tls.Config {
 	return &tls.Config{
 		Certificates: []tls.Certificate{key.certificate},
 		MinVersion:   tls.VersionTLS13,
@@ -216,7 +219,10 @@ func common(key *Key) *tls.Config {
 // provenKey returns the key of the other side. It checks again what the
 // configuration demands, because crypto/tls lets some of it pass: a peer that
 // names no protocol at all, for one. The key is proven when the handshake is done.
-func provenKey(state tls.ConnectionState) (PublicKey, error) {
+func provenKey(state tls.ConnectionState) (PublicKey, error) { return provenFor(state, protocol) }
+
+// provenFor is provenKey for a protocol.
+func provenFor(state tls.ConnectionState, protocol string) (PublicKey, error) {
 	switch {
 	case state.Version != tls.VersionTLS13:
 		return PublicKey{}, fmt.Errorf("%s instead of TLS 1.3", tls.VersionName(state.Version))

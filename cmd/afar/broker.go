@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
@@ -17,6 +18,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/afar-go/afar/queue/natsq"
+	"github.com/afar-go/afar/trust"
 )
 
 // passwordVariable has the password of those who join a broker.
@@ -34,8 +36,14 @@ the URL that others join with, to which they add their name and password.
       --tls-cert broker.pem --tls-key broker.key
    afar queue ls 'tls://fleet:…@host:4222?ca=authority.pem'
 
-On another address than this host's own it needs to know who comes, by --user or by the
-certificates of --tls-ca, and keeps what is said secret; unless it is --insecure.
+With --keys callers are let in by their keys, as by a node: those of authorized_keys, and
+the URL names the broker's own key, so that nobody else can be taken for it. What a key
+may do with queues is for those who work for them to say.
+
+   afar broker --dir /var/lib/afar/broker --listen :4222 --keys
+
+On another address than this host's own it needs to know who comes, by --keys, --user or
+the certificates of --tls-ca, and keeps what is said secret; unless it is --insecure.
 
 A task is on its way to the disk when it is accepted, and there within a second: a crash
 of the broker loses nothing, one of the host that second. With --sync-always that loses
@@ -46,6 +54,9 @@ SIGTERM or SIGINT stops it; tasks stay, and those who have joined wait for its r
 			&cli.StringFlag{Name: "dir", Usage: "directory for the queues, its own; required"},
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:4222", Usage: "host:port to listen at; port 0: any"},
 			&cli.BoolFlag{Name: "sync-always", Usage: "lose nothing even when the power fails"},
+			&cli.BoolFlag{Name: "keys", Usage: "let in callers by their keys, see afar key authorize"},
+			&cli.StringFlag{Name: "key", Usage: "file of the broker's key, for --keys; none: ~/.config/afar/key", Sources: cli.EnvVars(trust.KeyVariable)},
+			authorizedFlag(),
 			&cli.StringFlag{Name: "user", Usage: "name of those who may join; their password is in the environment, " + passwordVariable + ", or in --password-file"},
 			&cli.StringFlag{Name: "password-file", Usage: "file with their password"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "PEM file with the broker's certificate"},
@@ -68,6 +79,12 @@ func serveBroker(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	var key *trust.Key
+	if c.Bool("keys") {
+		if key, err = brokerKeys(c, &config); err != nil {
+			return err
+		}
+	}
 	log := slog.New(logHandler(c.Root().ErrWriter, c.Bool("json")))
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -77,6 +94,9 @@ func serveBroker(ctx context.Context, c *cli.Command) error {
 		return err
 	}
 	joined := joinURL(b.URL(), config.TLS != nil)
+	if key != nil {
+		joined += "?pin=" + pinOf(key.Public())
+	}
 	log.Info("listening", "url", joined, "dir", config.Dir, "sync_always", config.SyncAlways)
 	if _, err := fmt.Fprintln(c.Root().Writer, joined); err != nil {
 		return errors.Join(err, b.Close())
@@ -116,10 +136,10 @@ func brokerConfig(c *cli.Command) (config natsq.Config, err error) {
 	if config.TLS, err = brokerTLS(c); err != nil {
 		return config, err
 	}
-	if !own(host) && !c.Bool("insecure") {
+	if !own(host) && !c.Bool("insecure") && !c.Bool("keys") {
 		switch {
 		case config.TLS == nil:
-			return config, usage("--listen %s is open to other hosts: it needs --tls-cert and --tls-key, or --insecure", config.Listen)
+			return config, usage("--listen %s is open to other hosts: it needs --keys, or --tls-cert and --tls-key, or --insecure", config.Listen)
 		case config.User == "" && config.TLS.ClientCAs == nil:
 			return config, usage("--listen %s is open to other hosts: it needs --user or --tls-ca, or --insecure", config.Listen)
 		}
@@ -137,6 +157,33 @@ func serverLog(c *cli.Command) slog.Handler {
 		return slog.NewJSONHandler(c.Root().ErrWriter, options)
 	}
 	return slog.NewTextHandler(c.Root().ErrWriter, options)
+}
+
+// natsProtocol is what callers and brokers say that they speak over TLS with keys.
+const natsProtocol = "afar-nats/1"
+
+// brokerKeys has a broker let in callers by their keys, and returns its own.
+func brokerKeys(c *cli.Command, config *natsq.Config) (*trust.Key, error) {
+	files, err := filesOf(c)
+	if err != nil {
+		return nil, err
+	}
+	key, err := trust.LoadKey(files.Key)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("the broker has no key: run: afar key new --key %s", files.Key)
+	}
+	if err != nil {
+		return nil, err
+	}
+	authorized := &trust.AuthorizedKeys{Path: files.AuthorizedKeys}
+	config.TLS, err = (&trust.ServerConfig{Key: key, Authorized: authorized}).TLS(natsProtocol)
+	return key, err
+}
+
+// pinOf is a key as a parameter of a URL.
+func pinOf(key trust.PublicKey) string {
+	_, text, _ := strings.Cut(key.String(), " ")
+	return url.QueryEscape(text)
 }
 
 // own tells whether only this host reaches an address.
@@ -169,6 +216,9 @@ func brokerPassword(c *cli.Command) (string, error) {
 // brokerTLS is nil without certificates.
 func brokerTLS(c *cli.Command) (*tls.Config, error) {
 	cert, key, ca := c.String("tls-cert"), c.String("tls-key"), c.String("tls-ca")
+	if c.Bool("keys") && cert+key+ca != "" {
+		return nil, usage("--keys needs no certificates")
+	}
 	if (cert == "") != (key == "") || ca != "" && cert == "" {
 		return nil, usage("--tls-cert and --tls-key need each other, and --tls-ca needs both")
 	}

@@ -88,6 +88,41 @@ func TestBrokerTLS(t *testing.T) {
 	}
 }
 
+// A broker with a key lets in those whose keys it knows, and is known by its own.
+func TestBrokerKeys(t *testing.T) {
+	dir := home(t)
+	brokerKey := filepath.Join(dir, "broker.key")
+	contains(t, typed("", "broker", "-keys", "-key", brokerKey, "-dir", filepath.Join(dir, "broker")).errs, "afar key new --key "+brokerKey)
+	for _, line := range [][]string{{"key", "new"}, {"key", "new", "--key", brokerKey}, {"key", "authorize", filepath.Join(dir, "key.pub")}} {
+		if s := typed("", line...); s.code != 0 {
+			t.Fatal(s.errs)
+		}
+	}
+	b := start(t, nil, "broker", "-listen", "127.0.0.1:0", "-dir", filepath.Join(dir, "broker"), "-keys", "-key", brokerKey)
+	url := b.line()
+	contains(t, url, "tls://127.0.0.1:", "?pin=")
+	if s := typed("", "queue", "submit", url+"#a", "--", "true"); s.code != exitOK {
+		t.Errorf("it does not let in who may come: %+v", s)
+	}
+	address, _, _ := strings.Cut(url, "?")
+	other, err := trust.NewKey("")
+	must(t, err)
+	for _, wrong := range []string{address, address + "?pin=" + pinOf(other.Public()), address + "?pin=x", url + "&ca=/nowhere"} {
+		if s := typed("", "queue", "ls", "-within", "5s", wrong); s.code == exitOK {
+			t.Errorf("%s: %+v", wrong, s)
+		}
+	}
+	if s := typed("", "key", "revoke", filepath.Join(dir, "key.pub")); s.code != exitOK {
+		t.Fatal(s.errs)
+	}
+	if s := typed("", "queue", "ls", url); s.code != exitUnreachable {
+		t.Errorf("it lets in who is revoked: %+v", s)
+	}
+	if end := b.stop(); end.code != exitOK {
+		t.Errorf("it has ended with %+v", end)
+	}
+}
+
 // Mistakes are told before anything listens.
 func TestBrokerUsage(t *testing.T) {
 	dir := t.TempDir()
@@ -100,7 +135,7 @@ func TestBrokerUsage(t *testing.T) {
 		{"", exitUsage, "--dir is needed"},
 		{"-dir x now", exitUsage, "too many"},
 		{"-dir x -listen here", exitUsage, "--listen"},
-		{"-dir x -listen :0", exitUsage, "it needs --tls-cert and --tls-key, or --insecure"},
+		{"-dir x -listen :0", exitUsage, "it needs --keys, or --tls-cert and --tls-key, or --insecure"},
 		{"-dir x -user me", exitUsage, passwordVariable},
 		{"-dir x -password-file /nowhere", exitFailed, "/nowhere"},
 		{"-dir x -password-file /dev/null", exitUsage, "needs --user"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -16,6 +17,7 @@ import (
 	"github.com/afar-go/afar/queue"
 	"github.com/afar-go/afar/queue/natsq"
 	"github.com/afar-go/afar/queue/redisq"
+	"github.com/afar-go/afar/trust"
 )
 
 // queueVariable names the queue that commands mean which are given none.
@@ -69,7 +71,7 @@ func clientTLS(query string) (*tls.Config, string, error) {
 		return nil, "", usage("the parameters of the URL cannot be read")
 	}
 	taken := map[string]string{}
-	for _, name := range []string{"ca", "cert", "key", "server_name"} {
+	for _, name := range []string{"ca", "cert", "key", "server_name", "pin"} {
 		if values.Has(name) {
 			taken[name] = values.Get(name)
 			values.Del(name)
@@ -77,6 +79,13 @@ func clientTLS(query string) (*tls.Config, string, error) {
 	}
 	if len(taken) == 0 {
 		return nil, query, nil
+	}
+	if pin := taken["pin"]; pin != "" {
+		if taken["ca"]+taken["cert"]+taken["server_name"] != "" {
+			return nil, "", usage("pin of the URL is for keys, not for certificates: ca, cert and server_name")
+		}
+		config, err := pinnedTLS(pin, taken["key"])
+		return config, values.Encode(), err
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: taken["server_name"]}
 	if config.RootCAs, err = authorities(taken["ca"]); err != nil {
@@ -90,6 +99,30 @@ func clientTLS(query string) (*tls.Config, string, error) {
 		config.Certificates = []tls.Certificate{own}
 	}
 	return config, values.Encode(), nil
+}
+
+// pinnedTLS is for an afar broker with a key, which lets in the user's own: that in the file,
+// or, without one, where all commands look for it.
+func pinnedTLS(pin, file string) (*tls.Config, error) {
+	key, _, err := trust.ParsePublicKey("afar-ed25519 " + pin)
+	if err != nil {
+		return nil, usage("pin of the URL is not the key of a broker: %w", err)
+	}
+	if file = cmp.Or(file, os.Getenv(trust.KeyVariable)); file == "" {
+		files, err := trust.DefaultFiles()
+		if err != nil {
+			return nil, err
+		}
+		file = files.Key
+	}
+	own, err := trust.LoadKey(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("you have no key, which this broker asks for: run: afar key new; %w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return (&trust.ClientConfig{Key: own, Pinned: key}).TLS(natsProtocol)
 }
 
 // authorities reads a file of certificates; without one they are the system's.
