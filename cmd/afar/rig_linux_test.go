@@ -143,7 +143,7 @@ func home(t testing.TB) string {
 	dir := t.TempDir()
 	cache, err := exec.Command("go", "env", "GOCACHE").Output()
 	must(t, err)
-	t.Setenv("GOCACHE", strings.TrimSpace(string(cache))) // which is in the user's otherwise
+	t.Setenv("GOCACHE", strings.TrimSpace(string(cache)))        // which is in the user's otherwise
 	telemetry := filepath.Join(dir, "config", "go", "telemetry") // which the go command writes when it has ended
 	must(t, os.MkdirAll(telemetry, 0o755))
 	must(t, os.WriteFile(filepath.Join(telemetry, "mode"), []byte("off"), 0o644))
