@@ -44,7 +44,7 @@ func (p *trap) await(ctx context.Context, t *testing.T) (release func()) {
 	t.Helper()
 	select {
 	case w := <-p.sprung:
-		if err := writePicture(p.path, draw(1)); err != nil {
+		if err := writePicture(p.path, draw(1), 0); err != nil {
 			t.Fatal(err)
 		}
 		return func() { _ = w.Close() }
@@ -63,7 +63,7 @@ func TestKilledWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"a.png", "b.jpg", "c.JPEG", "x.png", "y.jpg", "z.PNG"} {
-		if err := writePicture(filepath.Join(dir, name), draw(len(name))); err != nil {
+		if err := writePicture(filepath.Join(dir, name), draw(len(name)), 0); err != nil {
 			t.Fatal(err)
 		}
 	}

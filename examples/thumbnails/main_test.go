@@ -102,7 +102,7 @@ func TestRequeue(t *testing.T) {
 		t.Errorf("then the dead letters are\n%s", again.stdout)
 	}
 
-	if err := writePicture(filepath.Join(dir, "003.jpg"), draw(3)); err != nil {
+	if err := writePicture(filepath.Join(dir, "003.jpg"), draw(3), 0); err != nil {
 		t.Fatal(err)
 	}
 	if o := execute(t, broker, "-requeue"); o.status != 0 || !strings.HasSuffix(o.stdout, ": 64 x 36\n") {
@@ -156,6 +156,28 @@ type writer func()
 func (w writer) Write(b []byte) (int, error) {
 	w()
 	return len(b), nil
+}
+
+// What a worker has left behind that was killed while it wrote is gone after the next attempt, and a
+// picture that cannot be written leaves nothing behind.
+func TestParts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "000.png")
+	if err := os.WriteFile(part(path, 1), []byte("the first ha"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := writePicture(path, draw(0), 2); err != nil {
+		t.Error(err)
+	}
+	if err := writePicture(path, image.NewGray(image.Rectangle{}), 3); err == nil {
+		t.Error("a picture without points was written")
+	}
+	files, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(files) != 1 || files[0].Name() != "000.png" {
+		t.Errorf("%v, %v", files, err)
+	}
+	if picture, err := readPicture(path); err != nil || picture.Bounds().Dx() != 320 {
+		t.Errorf("%v", err)
+	}
 }
 
 // The box filter averages, also where the large picture has no whole number of points for one of

@@ -29,27 +29,33 @@ func readPicture(path string) (image.Image, error) {
 }
 
 // writePicture writes a file of the kind that its name says, all at once: nobody sees a part of
-// it, whatever happens meanwhile, and of two who write the same the last one wins.
-func writePicture(path string, picture image.Image) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".picture-*")
+// it, whatever happens meanwhile. Who is killed in the middle leaves a part behind, which the
+// next attempt takes away; should somebody still be writing it, that one has failed.
+func writePicture(path string, picture image.Image, attempt int) error {
+	for earlier := range attempt {
+		_ = os.Remove(part(path, earlier)) // there is seldom one
+	}
+	f, err := os.Create(part(path, attempt))
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if err = f.Chmod(0o644); err == nil {
-		err = encode(f, picture, strings.ToLower(filepath.Ext(path)))
-	}
+	err = encode(f, picture, strings.ToLower(filepath.Ext(path)))
 	if closed := f.Close(); err == nil {
 		err = closed
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = os.Rename(f.Name(), path)
 	}
-	return os.Rename(f.Name(), path)
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
+
+// part is where a file is written until it is complete.
+func part(path string, attempt int) string {
+	dir, name := filepath.Split(path)
+	return fmt.Sprintf("%s.%s.%d", dir, name, attempt)
 }
 
 func encode(w io.Writer, picture image.Image, kind string) error {

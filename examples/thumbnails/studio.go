@@ -30,14 +30,15 @@ type size struct{ Width, Height int }
 // thumbnail makes one. To make it twice does no harm, which is what tasks should be like: a
 // worker that is lost after it has written the file cannot say so any more, and another does
 // it again.
-var thumbnail = afar.NamedFunc("thumbnails.thumbnail", func(_ context.Context, o order) (size, error) {
+var thumbnail = afar.NamedFunc("thumbnails.thumbnail", func(ctx context.Context, o order) (size, error) {
 	picture, err := readPicture(o.From)
 	if err != nil {
 		return size{}, err
 	}
 	small := shrink(picture, o.Square)
 	b := small.Bounds()
-	return size{b.Dx(), b.Dy()}, writePicture(o.To, small)
+	task, _ := queue.Current(ctx)
+	return size{b.Dx(), b.Dy()}, writePicture(o.To, small, task.Attempt)
 })
 
 // studio is who wants thumbnails.
@@ -164,7 +165,7 @@ func makePictures(dir string, n int) error {
 	}
 	for i := range n {
 		path := filepath.Join(dir, fmt.Sprintf("%03d.%s", i, []string{"png", "jpg"}[i%2]))
-		if err := writePicture(path, draw(i)); err != nil {
+		if err := writePicture(path, draw(i), 0); err != nil {
 			return err
 		}
 		if i == n-1 {
