@@ -73,10 +73,7 @@ func (p *proxy) pass(from, to net.Conn) {
 			pause := time.NewTimer(time.Duration(d))
 			<-pause.C
 		}
-		if p.stalled.Load() {
-			continue
-		}
-		if n > 0 {
+		if n > 0 && !p.stalled.Load() {
 			if _, err := to.Write(b[:n]); err != nil {
 				return
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -164,4 +165,31 @@ func (s *server) kill()    { s.stop(syscall.SIGKILL); s.start() }
 // dialUnix is how other clients connect to a server's socket.
 func dialUnix(ctx context.Context, path string, dialer *net.Dialer, _ *tls.Config) (net.Conn, error) {
 	return dialer.DialContext(ctx, "unix", path)
+}
+
+// awaitBlocked returns when so many clients block.
+func awaitBlocked(s *server, n int) {
+	s.t.Helper()
+	want := fmt.Sprintf("blocked_clients:%d\r", n)
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(s.info("clients"), want); {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("there were never %d clients that block:\n%s", n, s.info("clients"))
+		}
+	}
+}
+
+// info returns a section of INFO.
+func (s *server) info(section string) string {
+	s.t.Helper()
+	c, err := net.Dial("unix", s.socket)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_, _ = fmt.Fprintf(c, "INFO %s\r\nQUIT\r\n", section)
+	text, err := io.ReadAll(c)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
 }

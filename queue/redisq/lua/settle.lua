@@ -80,9 +80,10 @@ local function settle(id, rec, w, data)
     local o = call('GET', K .. 'o:' .. id)
     return o and endedHold(o, w) or '2'
   end
-  local mine = byte(rec) == 114 and h.token == w.token
   local token = tonumber(w.token)
   if token <= tonumber(born(rec, h, at)) or token > tonumber(h.token) then return '2' end
+  local notes = has(h, 't') and call('HGET', K .. 'notes', id)
+  if notes and noted(notes, w) then return '1' end
   if w.state then
     unplace(id, rec, h)
     if w.state == '6' then
@@ -93,12 +94,9 @@ local function settle(id, rec, w, data)
     finish(id, rec, h, label, at, { state = w.state, outcome = data, worker = worker, token = w.token, code = w.code, log = w.log, blobs = w.blobs })
     return '1'
   end
-  if mine then
-    giveBack(id, rec, h, at, w)
-    return '1'
-  end
-  local notes = has(h, 't') and call('HGET', K .. 'notes', id)
-  return notes and noted(notes, w) and '1' or '2'
+  if byte(rec) ~= 114 or h.token ~= w.token then return '2' end
+  giveBack(id, rec, h, at, w)
+  return '1'
 end
 
 -- Deliveries of which nothing is kept are ended together. Most are like the one before: their
