@@ -16,6 +16,8 @@ import (
 func passThrough(t testing.TB, b queue.Broker, name string, n, batch int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	_, cursor, err := b.Follow(ctx, name, queue.Topic{Client: "c"}, queue.Newest, 0)
+	must(t, err)
 	var wait sync.WaitGroup
 	const submitters, workers = 2, 2
 	body := make([]byte, 64)
@@ -55,7 +57,6 @@ func passThrough(t testing.TB, b queue.Broker, name string, n, batch int) {
 		})
 	}
 	seen := 0
-	cursor := queue.Cursor("")
 	for seen < n/submitters*submitters {
 		events, next, err := b.Follow(ctx, name, queue.Topic{Client: "c"}, cursor, time.Minute)
 		if err != nil || len(events) == 0 {

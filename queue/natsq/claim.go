@@ -77,7 +77,11 @@ func (b *Broker) claimNow(name, token string) error {
 	if !b.embedded {
 		ctx, cancel := context.WithTimeout(b.ctx, summonPatience)
 		defer cancel()
-		if _, err := b.conn.RequestWithContext(ctx, b.names.summon(), []byte(name)); err == nil {
+		msg, err := b.conn.RequestWithContext(ctx, b.names.summon(), []byte(name))
+		if err == nil && len(msg.Data) > 0 {
+			return errors.New(string(msg.Data))
+		}
+		if err == nil {
 			return nil
 		} else if !errors.Is(err, nats.ErrNoResponders) {
 			return err
@@ -205,9 +209,12 @@ func (b *Broker) listen() (err error) {
 		}
 		go func() {
 			defer b.wg.Done()
-			if err := b.claim(b.ctx, name, token(name)); err == nil {
-				_ = msg.Respond(nil)
+			if err := b.claim(b.ctx, name, token(name)); err != nil {
+				b.log.Debug("a queue was not claimed", "queue", name, "error", err)
+				_ = msg.Respond([]byte(err.Error()))
+				return
 			}
+			_ = msg.Respond(nil)
 		}()
 	})
 	return err

@@ -232,13 +232,26 @@ func (b *Broker) suits(ctx context.Context) error {
 	if most := b.conn.MaxPayload(); most < minPayload {
 		return fmt.Errorf("the server's max_payload is %d bytes: it must be %d or more", most, minPayload)
 	}
-	if _, err := b.js.AccountInfo(ctx); err != nil {
-		if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
-			return errors.New("the server has no JetStream: it must be started with it (nats-server -js), and the account must have it")
-		}
+	err := b.account(ctx)
+	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
+		return errors.New("the server has no JetStream: it must be started with it (nats-server -js), and the account must have it")
+	}
+	if err != nil {
 		return fmt.Errorf("asking for JetStream: %w", err)
 	}
 	return nil
+}
+
+// account asks for JetStream until there is an answer: a cluster that has no leader gives none.
+func (b *Broker) account(ctx context.Context) error {
+	for {
+		limited, cancel := context.WithTimeout(ctx, time.Second)
+		_, err := b.js.AccountInfo(limited)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 // older compares versions, as far as they are numbers.

@@ -135,12 +135,16 @@ func (k *keeper) turn(requests []*request) error {
 
 // idle is how long nothing happens unless somebody asks for something.
 func (k *keeper) idle() time.Duration {
+	l := k.ledger
+	if len(l.touched) > 0 || len(k.takers) > 0 && !l.paused && l.states[queue.StateWaiting].n > 0 {
+		return 0 // time has passed since those who wait were looked after
+	}
 	now := k.now()
 	first := now + int64(sweepEvery)
 	if len(k.takers) > 0 || len(k.followers) > 0 {
 		first = k.looked + int64(lookAfter)
 	}
-	for _, t := range []int64{k.ledger.next(), k.soonest} {
+	for _, t := range []int64{l.next(), k.soonest} {
 		if t != 0 {
 			first = min(first, t)
 		}

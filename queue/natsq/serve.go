@@ -14,7 +14,7 @@ func (k *keeper) handle(r *request) error {
 	}
 	if s := k.ledger.sessions[r.session]; s != nil {
 		s.seen = k.ledger.now
-		if res := s.results[r.number]; res != nil {
+		if res := s.results[r.number]; res != nil && k.stands(res) {
 			return k.repeat(r, res)
 		}
 		for _, n := range r.finished { // also if nothing is written
@@ -44,10 +44,21 @@ func (k *keeper) handle(r *request) error {
 	}
 }
 
-// serve notes what a request has led to, and answers it.
+// served notes what a request has led to, and answers it.
 func (k *keeper) served(r *request, res result, a *answer) error {
 	k.answer(r, a)
 	return k.write(tagServed, &served{r.session, r.number, r.finished, res})
+}
+
+// stands tells whether what a request led to is of use. What a Take gave is not any more when
+// the leases have ended.
+func (k *keeper) stands(res *result) bool {
+	for _, t := range res.took {
+		if e := k.ledger.entries[t.ID]; e != nil && e.holds(t.Token) {
+			return true
+		}
+	}
+	return len(res.took) == 0
 }
 
 // repeat answers a request that has been served before.
