@@ -36,25 +36,7 @@ func passThrough(t testing.TB, b queue.Broker, name string, n, batch int) {
 		})
 	}
 	for w := range workers {
-		wait.Go(func() {
-			for {
-				r := queue.TakeRequest{Worker: fmt.Sprint("w", w), Max: batch, Lease: time.Minute, Wait: time.Minute}
-				ds, err := b.Take(ctx, name, r)
-				if err != nil {
-					return
-				}
-				ends := make([]queue.Settlement, len(ds))
-				for i, d := range ds {
-					ends[i] = queue.Settlement{
-						Lease: queue.Lease{ID: d.ID, Token: d.Token}, Worker: r.Worker, Ending: queue.EndDone, Outcome: d.Body,
-					}
-				}
-				if _, err := b.Settle(context.Background(), name, ends); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
+		wait.Go(func() { workOff(ctx, t, b, name, fmt.Sprint("w", w), batch) })
 	}
 	seen := 0
 	for seen < n/submitters*submitters {
@@ -67,6 +49,27 @@ func passThrough(t testing.TB, b queue.Broker, name string, n, batch int) {
 	}
 	cancel()
 	wait.Wait()
+}
+
+// workOff finishes tasks until ctx ends.
+func workOff(ctx context.Context, t testing.TB, b queue.Broker, name, worker string, batch int) {
+	for {
+		r := queue.TakeRequest{Worker: worker, Max: batch, Lease: time.Minute, Wait: time.Minute}
+		ds, err := b.Take(ctx, name, r)
+		if err != nil {
+			return
+		}
+		ends := make([]queue.Settlement, len(ds))
+		for i, d := range ds {
+			ends[i] = queue.Settlement{
+				Lease: queue.Lease{ID: d.ID, Token: d.Token}, Worker: worker, Ending: queue.EndDone, Outcome: d.Body,
+			}
+		}
+		if _, err := b.Settle(context.Background(), name, ends); err != nil {
+			t.Error(err)
+			return
+		}
+	}
 }
 
 // End to end, an operation being one task: go test -bench . -run '^$'.
