@@ -29,6 +29,7 @@ func embedded(t testing.TB, c natsq.Config) *natsq.Broker {
 
 // A server inside the process, used by that process.
 func TestEmbedded(t *testing.T) {
+	t.Parallel()
 	queuetest.Run(t, func(t *testing.T) *queuetest.Backend {
 		b := embedded(t, natsq.Config{})
 		return &queuetest.Backend{Clients: []queue.Broker{b, b}}

@@ -79,6 +79,7 @@ func (k *keeper) run() {
 		status, text = statusRefuse, err.Error()
 	}
 	_ = k.sub.Unsubscribe()
+	_ = k.b.conn.Publish(k.b.names.hello(k.token), []byte("bye")) // so that whoever waits here asks again
 	left := append(k.inbox.close(), k.answers...)
 	left = append(left, k.takers...)
 	for _, waiting := range k.followers {

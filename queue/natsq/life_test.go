@@ -3,10 +3,13 @@ package natsq_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -206,4 +209,21 @@ func TestLog(t *testing.T) {
 	if !strings.Contains(said.String(), "JetStream") {
 		t.Errorf("the log is %q", said.String())
 	}
+}
+
+// A server that listens with TLS is joined by who trusts its certificate.
+func TestTLS(t *testing.T) {
+	web := httptest.NewUnstartedServer(nil) // which has a certificate for 127.0.0.1
+	web.StartTLS()
+	defer web.Close()
+	pool := x509.NewCertPool()
+	pool.AddCert(web.Certificate())
+	far := embedded(t, natsq.Config{Listen: "127.0.0.1:0", TLS: &tls.Config{Certificates: web.TLS.Certificates, MinVersion: tls.VersionTLS13}})
+	b, err := natsq.Config{TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}}.Open(t.Context(), far.URL())
+	must(t, err)
+	defer func() { must(t, b.Close()) }()
+	_, err = b.Submit(t.Context(), "q", []queue.Task{{ID: "t"}})
+	must(t, err)
+	other, err := natsq.Open(t.Context(), far.URL())
+	refused(t, other, err, "certificate")
 }

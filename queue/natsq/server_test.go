@@ -143,17 +143,20 @@ func (p *process) backend(t *testing.T) *queuetest.Backend {
 
 // Clients of an embedded server in another process, which keeps the queues.
 func TestOpen(t *testing.T) {
+	t.Parallel()
 	queuetest.Run(t, func(t *testing.T) *queuetest.Backend { return startProcess(t, "embedded").backend(t) })
 }
 
 // Clients of a server that knows nothing of queues: they keep them.
 func TestOpenPlain(t *testing.T) {
+	t.Parallel()
 	queuetest.Run(t, func(t *testing.T) *queuetest.Backend { return startProcess(t, "plain").backend(t) })
 }
 
 // A server that writes to the disk before anything returns. That it does is not seen from here, but
 // that nothing else is different.
 func TestOpenSynced(t *testing.T) {
+	t.Parallel()
 	p := startProcess(t, "synced")
 	queuetest.Run(t, func(t *testing.T) *queuetest.Backend {
 		return &queuetest.Backend{Clients: []queue.Broker{open(t, p.url()), open(t, p.url())}}
@@ -163,5 +166,6 @@ func TestOpenSynced(t *testing.T) {
 // A server that cleans its logs all the time: what is written again is what was there, whenever
 // the process is killed.
 func TestOpenCleaned(t *testing.T) {
+	t.Parallel()
 	queuetest.Run(t, func(t *testing.T) *queuetest.Backend { return startProcess(t, "cleaned").backend(t) })
 }
