@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"reflect"
 	"runtime"
@@ -32,6 +33,9 @@ type Call struct {
 	Input    []byte            // its argument, encoded; do not change it
 	Header   map[string]string // what Header returns in the function: trace headers and the like
 	Policy   Policy
+
+	Log      slog.Handler                           // as WithLog has it; nil: as ctx has it
+	Progress func(worker string, done, total int64) // as WithProgress has it; nil: as ctx has it
 }
 
 // Reply is the outcome of a call that succeeded.
@@ -138,7 +142,8 @@ func (r *route) run(ctx context.Context, f *registry.Function, p *dispatch.Pendi
 }
 
 func (r *route) runForeign(ctx context.Context, f *registry.Function, input []byte) ([]byte, error) {
-	reply, err := r.foreign.Run(ctx, &Call{Function: f.Name, Key: f.Key(), Input: input, Header: optionsOf(ctx).header})
+	o := optionsOf(ctx)
+	reply, err := r.foreign.Run(ctx, &Call{Function: f.Name, Key: f.Key(), Input: input, Header: o.header, Log: o.log, Progress: o.progress})
 	if err != nil {
 		return nil, err
 	}
@@ -178,6 +183,16 @@ func (r *route) runCall(ctx context.Context, c *Call) (*Reply, error) {
 		return nil, err
 	}
 	spec.Key = c.Key
+	if c.Log != nil || c.Progress != nil {
+		o := optionsOf(ctx)
+		if c.Log != nil {
+			o.log = c.Log
+		}
+		if c.Progress != nil {
+			o.progress = c.Progress
+		}
+		over.listen(spec, o)
+	}
 	p := dispatch.NewPending()
 	defer p.Put()
 	p.Buf = append(p.Buf[:0], c.Input...)

@@ -26,7 +26,7 @@ type Cron struct {
 type Periodic struct {
 	cron   Cron
 	bad    error
-	submit func(ctx context.Context, q *Queue, id string) error
+	submit func(ctx context.Context, q *Queue, id string) error // headers are in ctx
 }
 
 // Every returns a task that Schedule submits at the times of c, with f, in and the options of
@@ -112,7 +112,7 @@ func (p *Periodic) fire(ctx context.Context, q *Queue, due *time.Time, now time.
 	if *due, err = p.cron.next(at); err != nil {
 		return fmt.Errorf("queue: Cron %s: %q: %w", p.cron.Name, p.cron.Expression, err)
 	}
-	return p.submit(ctx, q, p.id(at))
+	return p.submit(afar.WithHeader(ctx, headerDue, at.UTC().Format(time.RFC3339)), q, p.ID(at))
 }
 
 func scheduleError(ctx context.Context, err error) error {
@@ -122,7 +122,8 @@ func scheduleError(ctx context.Context, err error) error {
 	return err
 }
 
-func (p *Periodic) id(at time.Time) string {
+// ID returns the ID of the task that is submitted for a time: Lookup has its outcome.
+func (p *Periodic) ID(at time.Time) string {
 	return "cron-" + p.cron.Name + "-" + at.UTC().Format("20060102T150405Z")
 }
 

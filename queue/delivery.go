@@ -84,10 +84,8 @@ func (d *delivery) call(o *order, by trust.PublicKey) (*afar.Reply, error) {
 			return nil, err
 		}
 	}
-	ctx := afar.WithLog(d.ctx, &logHandler{to: d})
-	ctx = afar.WithProgress(ctx, func(_ string, done, total int64) { d.report(done, total) })
-	return to.Run(ctx, &afar.Call{Function: o.Function, Key: o.Key, Input: o.Input, Header: d.header(o),
-		Policy: afar.Policy{Timeout: o.Timeout, MaxAttempts: 1}})
+	return to.Run(d.ctx, &afar.Call{Function: o.Function, Key: o.Key, Input: o.Input, Header: d.header(o),
+		Policy: afar.Policy{Timeout: o.Timeout, MaxAttempts: 1}, Log: &logHandler{to: d}, Progress: d.report})
 }
 
 // place is where the function runs.
@@ -134,6 +132,7 @@ func (d *delivery) keep(b []byte) (hash string, err error) {
 
 // failed settles a call that has ended with an error.
 func (d *delivery) failed(o *order, err error) *ended {
+	d.claim(err)
 	switch cause := context.Cause(d.ctx); {
 	case cause == ErrLeaseLost:
 		return nil
@@ -159,6 +158,19 @@ func (d *delivery) failed(o *order, err error) *ended {
 	return d.reject(err)
 }
 
+// claim says in an error which worker of the queue it comes from: those of its pool have the
+// same names everywhere.
+func (d *delivery) claim(err error) {
+	var remote *afar.RemoteError
+	if errors.As(err, &remote) {
+		remote.Worker = d.work.config.Name
+	}
+	var lost *afar.WorkerLostError
+	if errors.As(err, &lost) {
+		lost.Worker = d.work.config.Name + "/" + lost.Worker
+	}
+}
+
 // unablePause is the least pause after an attempt in which the worker could not run the
 // function: it does not have it, or no place for it.
 const unablePause = time.Second
@@ -171,13 +183,9 @@ func (d *delivery) answers(err error) bool {
 
 // exhausted rejects a task whose workers were lost too often.
 func (d *delivery) exhausted() *ended {
-	err := fmt.Errorf("queue: %w: the leases of %d attempts have ended", afar.ErrWorkerLost, d.Attempt-1)
+	err := fmt.Errorf("queue: %w: no lease of %d attempts was renewed", afar.ErrWorkerLost, d.Attempt-1)
 	if n := len(d.Past); n > 0 {
-		last := d.Past[n-1]
-		err = fmt.Errorf("queue: %w: %s has not renewed its lease in attempt %d", afar.ErrWorkerLost, last.Worker, d.Attempt-1)
-		if len(last.Error) > 0 {
-			err = decodeError(last.Error)
-		}
+		err = lostError(&d.Past[n-1])
 	}
 	s := d.reject(err)
 	s.Error = nil // it has had no attempt here
@@ -230,7 +238,7 @@ func (d *delivery) say(rec *peer.Record) {
 }
 
 // report takes what the function says of its progress.
-func (d *delivery) report(done, total int64) {
+func (d *delivery) report(_ string, done, total int64) {
 	d.mu.Lock()
 	d.progress = [2]int64{done, total}
 	d.mu.Unlock()

@@ -56,3 +56,14 @@ type deadError struct{ err error }
 
 func (e *deadError) Error() string   { return "queue: no attempt is left: " + e.err.Error() }
 func (e *deadError) Unwrap() []error { return []error{ErrDead, e.err} }
+
+// lostError is the error of an attempt; nil if it has none.
+func lostError(a *Attempt) error {
+	switch {
+	case len(a.Error) > 0:
+		return decodeError(a.Error)
+	case a.Lost:
+		return fmt.Errorf("queue: %w: %s has not renewed its lease", afar.ErrWorkerLost, a.Worker)
+	}
+	return nil
+}

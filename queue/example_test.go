@@ -165,8 +165,8 @@ func ExampleQueue_Requeue() {
 	// Output:
 	// dead: true
 	// example.send dead <nil>
-	//   postman: afar: example.send on inproc-1: the mail server is down
-	//   postman: afar: example.send on inproc-1: the mail server is down
+	//   postman: afar: example.send on postman: the mail server is down
+	//   postman: afar: example.send on postman: the mail server is down
 	// 1 <nil>
 	// sent to ada <nil>
 }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -73,9 +74,9 @@ func (q *Queue) submit(ctx context.Context, call *afar.Call, s *submission) (kno
 			return false, err
 		}
 	}
-	t := Task{ID: s.id, Random: s.random, Label: label(call.Function), Priority: s.priority, Group: s.group,
+	t := Task{ID: s.id, Random: s.random, Label: cmp.Or(s.label, label(call.Function)), Priority: s.priority, Group: s.group,
 		Client: q.ear.client, Delay: s.delay, Retention: s.retention}
-	o := order{Function: call.Function, Key: call.Key, Header: call.Header, Timeout: s.timeout,
+	o := order{Function: call.Function, Key: call.Key, Header: headers(ctx, call), Timeout: s.timeout,
 		Attempts: s.attempts, Insist: s.insist, Pauses: s.pauses, Input: call.Input}
 	if len(o.Input) > inline {
 		if o.Blob, err = q.put(ctx, o.Input); err != nil {
@@ -113,7 +114,7 @@ func (e *tooLarge) Is(target error) bool { return target == afar.ErrTooLarge }
 const maxBody = 200 << 10
 
 // label is a function's name as far as brokers keep it.
-func label(function string) string { return function[max(0, len(function)-256):] }
+func label(function string) string { return function[max(0, len(function)-maxLabel):] }
 
 // put keeps bytes among the queue's blobs.
 func (q *Queue) put(ctx context.Context, b []byte) (hash string, err error) {
@@ -130,7 +131,7 @@ func (q *Queue) put(ctx context.Context, b []byte) (hash string, err error) {
 func (q *Queue) requireWorker(ctx context.Context) error {
 	stats, err := q.Stats(ctx)
 	if err == nil && len(stats.Workers) == 0 {
-		err = fmt.Errorf("%w to %s", ErrNoWorkers, q.name)
+		err = ErrNoWorkers
 	}
 	return err
 }

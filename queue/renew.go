@@ -115,7 +115,7 @@ func (w *work) settleBatch(batch []*ended) {
 	w.telling.Lock()
 	_, err := w.queue.broker.Settle(w.life, w.queue.name, settlements)
 	w.telling.Unlock()
-	if err != nil && w.life.Err() == nil {
+	if err != nil && w.life.Err() == nil && !errors.Is(err, ErrClosed) {
 		w.config.Log.Error("queue: outcomes were not settled, so their tasks will be tried again when their leases end",
 			"queue", w.queue.name, "tasks", len(batch), "error", err)
 	}

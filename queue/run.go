@@ -23,47 +23,96 @@ const inFlight = 1024
 func (q *Queue) InFlight() int { return inFlight }
 
 // Run submits the call and waits for its outcome: it is what On and Map of a function do with
-// a queue. When ctx ends, the task is canceled. The call's policy goes with the
-// task, and its RetryError stays here: a call that is to be tried again is
-// submitted again. Its Grace is that of the workers' pool.
+// a queue. Log and progress of the function come as from a pool. When ctx ends, the
+// task is canceled. The call's policy goes with the task, and its RetryError stays here: a
+// call that is to be tried again is submitted again. Its Grace is that of the
+// workers' pool. A dead letter is not left behind.
 func (q *Queue) Run(ctx context.Context, call *afar.Call) (*afar.Reply, error) {
-	s, err := newSubmission(nil)
-	if err != nil {
-		return nil, err
-	}
-	s.retention = runRetention
-	return q.retrying(ctx, call, s)
+	return (&calls{queue: q}).Run(ctx, call)
 }
 
-// Batch returns a Runner whose calls have names made of the batch's, of the function and of
+// With returns a Runner whose calls are submitted with options, such as Group, RequireWorker
+// or a priority. Options may not be ID.
+func (q *Queue) With(opts ...SubmitOption) afar.Runner {
+	c := &calls{queue: q, opts: opts}
+	if s, err := newSubmission(opts); err != nil {
+		c.bad = err
+	} else if s.id != "" {
+		c.bad = errors.New("queue: calls cannot have one ID; Batch gives each its own")
+	}
+	return c
+}
+
+// Batch returns a Runner whose calls have IDs made of the batch's name, of the function and of
 // the input, so that a batch that was interrupted goes on where it was when the same is run
-// again, by whichever program: what is done is not done again while its outcome is
-// kept, for DefaultRetention unless an option says otherwise. Equal inputs are one
-// task. When a caller goes, its tasks go on. Options may not be ID or RequireWorker.
+// again, by whichever program: what has succeeded is not done again while its outcome is
+// kept, for DefaultRetention unless an option says otherwise; what has failed is. Equal
+// inputs are one task. When a caller goes, its tasks go on. Options may not be ID.
 func (q *Queue) Batch(name string, opts ...SubmitOption) afar.Runner {
-	b := &batch{queue: q, name: name, opts: opts}
-	s, err := newSubmission(opts)
-	switch {
-	case err != nil:
+	b := &batch{name: name, calls: *q.With(opts...).(*calls)}
+	if err := checkName("the name of the batch", name); err != nil {
 		b.bad = err
-	case s.id != "" || s.required:
-		b.bad = errors.New("queue: a Batch cannot have the options ID and RequireWorker")
-	default:
-		b.bad = checkName("the name of the batch", name)
 	}
 	return b
 }
 
-// batch is a Runner whose calls have names.
-type batch struct {
+// calls is a Runner whose tasks end with their callers.
+type calls struct {
 	queue *Queue
-	name  string
 	opts  []SubmitOption
 	bad   error
 }
 
 // InFlight is as that of a Queue.
-func (b *batch) InFlight() int { return inFlight }
+func (c *calls) InFlight() int { return inFlight }
+
+// Run makes the call as often as its policy's RetryError wants.
+func (c *calls) Run(ctx context.Context, call *afar.Call) (*afar.Reply, error) {
+	s, err := c.submission(call)
+	if err != nil {
+		return nil, err
+	}
+	p := call.Policy
+	most := cmp.Or(s.attempts, DefaultMaxAttempts)
+	for attempt := 1; ; attempt++ {
+		reply, err := c.queue.once(ctx, call, s)
+		if err == nil || p.RetryError == nil || attempt >= most || ctx.Err() != nil || !p.RetryError(err) {
+			return reply, err
+		}
+		if p.Backoff != nil {
+			s.delay = p.Backoff(attempt)
+		}
+	}
+}
+
+// submission is what a call is submitted as.
+func (c *calls) submission(call *afar.Call) (*submission, error) {
+	if c.bad != nil {
+		return nil, c.bad
+	}
+	s, err := newSubmission(append([]SubmitOption{Retention(runRetention)}, c.opts...))
+	if err != nil {
+		return nil, err
+	}
+	p := call.Policy
+	if p.MaxAttempts < 0 || p.Timeout < 0 {
+		return nil, fmt.Errorf("queue: the policy of %s is negative: MaxAttempts %d, Timeout %v", call.Function, p.MaxAttempts, p.Timeout)
+	}
+	s.timeout, s.attempts = cmp.Or(p.Timeout, s.timeout), cmp.Or(p.MaxAttempts, s.attempts)
+	if p.Backoff != nil {
+		s.pauses = nil
+		for i := range min(cmp.Or(s.attempts, DefaultMaxAttempts)-1, maxPauses) {
+			s.pauses = append(s.pauses, p.Backoff(i+1))
+		}
+	}
+	return s, nil
+}
+
+// batch is a Runner whose calls have names.
+type batch struct {
+	calls
+	name string
+}
 
 // Run submits the call, unless the queue knows it, and waits for its outcome.
 func (b *batch) Run(ctx context.Context, call *afar.Call) (*afar.Reply, error) {
@@ -80,31 +129,24 @@ func (b *batch) Run(ctx context.Context, call *afar.Call) (*afar.Reply, error) {
 		_, _ = h.Write(part)
 	}
 	s.id = "batch-" + base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+	if err := b.queue.forget(ctx, s.id); err != nil {
+		return nil, err
+	}
 	return b.queue.through(ctx, call, s)
 }
 
-// retrying makes the call as often as its policy's RetryError wants.
-func (q *Queue) retrying(ctx context.Context, call *afar.Call, s *submission) (*afar.Reply, error) {
-	p := call.Policy
-	if p.MaxAttempts < 0 || p.Timeout < 0 {
-		return nil, fmt.Errorf("queue: the policy of %s is negative: MaxAttempts %d, Timeout %v", call.Function, p.MaxAttempts, p.Timeout)
+// forget drops a task that has failed, so that it can be submitted again.
+func (q *Queue) forget(ctx context.Context, id string) error {
+	t, err := q.state(ctx, id)
+	switch {
+	case errors.Is(err, ErrUnknownTask):
+		return nil
+	case err != nil:
+		return err
+	case t.State == StateFailed, t.State == StateDead, t.State == StateCanceled:
+		_, err = q.Drop(ctx, id)
 	}
-	s.timeout, s.attempts = p.Timeout, p.MaxAttempts
-	most := cmp.Or(p.MaxAttempts, DefaultMaxAttempts)
-	if p.Backoff != nil {
-		for i := range min(most-1, maxPauses) {
-			s.pauses = append(s.pauses, p.Backoff(i+1))
-		}
-	}
-	for attempt := 1; ; attempt++ {
-		reply, err := q.once(ctx, call, s)
-		if err == nil || p.RetryError == nil || attempt >= most || ctx.Err() != nil || !p.RetryError(err) {
-			return reply, err
-		}
-		if p.Backoff != nil {
-			s.delay = p.Backoff(attempt)
-		}
-	}
+	return err
 }
 
 // once submits the call under an ID of its own, waits for its outcome, and cancels the task
@@ -113,8 +155,11 @@ func (q *Queue) once(ctx context.Context, call *afar.Call, s *submission) (*afar
 	s.id = rand.Text()
 	s.random = true
 	reply, err := q.through(ctx, call, s)
-	if err != nil && ctx.Err() != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
 		q.abandon(ctx, s.id)
+	case errors.Is(err, ErrDead):
+		_, _ = q.Drop(ctx, s.id) // its reader has read it
 	}
 	return reply, err
 }
@@ -125,13 +170,16 @@ func (q *Queue) through(ctx context.Context, call *afar.Call, s *submission) (*a
 	defer q.ear.leave(s.id, w)
 	known, err := q.submit(ctx, call, s)
 	if err != nil {
-		return nil, fmt.Errorf("queue: %s was not submitted to %s: %w", call.Function, q.name, err)
+		return nil, notSubmitted(q, call.Function, err)
 	}
 	q.ear.submitted(w)
 	var end Event
-	if known {
+	switch {
+	case call.Log != nil || call.Progress != nil:
+		end, err = q.attend(ctx, call, s.id)
+	case known:
 		end, err = q.end(ctx, s.id)
-	} else {
+	default:
 		end, err = w.wait(ctx)
 	}
 	if err != nil {

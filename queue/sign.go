@@ -80,6 +80,21 @@ func signedText(queue, id string, order []byte) []byte {
 	return append(wire.AppendText(text, id), order...)
 }
 
+// orderIn reads the order in a task's body, whoever has signed it. It is nil if there is none.
+func orderIn(body []byte) *order {
+	if len(body) > 0 && body[0] == signedVersion {
+		r := wire.NewReader(body[1:])
+		r.Text()
+		r.Bytes()
+		body = r.Bytes()
+	}
+	o, err := parseOrder(body)
+	if err != nil {
+		return nil
+	}
+	return o
+}
+
 // openBody reads a task's body. It returns who has signed it, zero if nobody has, and refuses
 // a signature that is not one.
 func openBody(queue, id string, body []byte) (*order, trust.PublicKey, error) {

@@ -11,7 +11,8 @@ import (
 // are not known.
 type TaskStatus struct {
 	ID        string
-	Function  string // its name
+	Label     string // as the option Label has it; the function's name without it
+	Function  string // its name, as far as the broker knows it
 	State     State
 	Priority  Priority
 	Group     string
@@ -31,12 +32,12 @@ type AttemptStatus struct {
 	Worker string
 	Ended  time.Time
 	Lost   bool  // the worker did not renew its lease
-	Err    error // nil of a lost one
+	Err    error // of a lost one it is an afar.ErrWorkerLost
 }
 
 // statusOf is what users see of a task's state.
 func statusOf(t *TaskState) TaskStatus {
-	s := TaskStatus{ID: t.ID, Function: t.Label, State: t.State, Priority: t.Priority, Group: t.Group, Attempt: t.Attempt,
+	s := TaskStatus{ID: t.ID, Label: t.Label, Function: functionOf(t), State: t.State, Priority: t.Priority, Group: t.Group, Attempt: t.Attempt,
 		Worker: t.Worker, Submitted: t.Submitted, Started: t.Started, Ended: t.Ended, Progress: t.Progress, Canceled: t.Unwanted}
 	if t.State.Ended() {
 		if a, err := parseAnswer(t.Outcome); err != nil {
@@ -47,12 +48,18 @@ func statusOf(t *TaskState) TaskStatus {
 	}
 	for _, past := range t.Past {
 		a := AttemptStatus{Worker: past.Worker, Ended: past.Ended, Lost: past.Lost}
-		if len(past.Error) > 0 {
-			a.Err = decodeError(past.Error)
-		}
+		a.Err = lostError(&past)
 		s.Attempts = append(s.Attempts, a)
 	}
 	return s
+}
+
+// functionOf is the name of a task's function.
+func functionOf(t *TaskState) string {
+	if o := orderIn(t.Body); o != nil {
+		return o.Function
+	}
+	return t.Label
 }
 
 var stateNames = [...]string{StateUnknown: "unknown", StateDelayed: "delayed", StateWaiting: "waiting", StateRunning: "running",

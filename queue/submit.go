@@ -27,6 +27,7 @@ type SubmitOption interface{ apply(*submission) }
 // submission is a task that is about to be submitted.
 type submission struct {
 	id, group string
+	label     string
 	random    bool // the ID
 	insist    bool // errors cost attempts
 	delay     time.Duration
@@ -54,6 +55,9 @@ func Delay(d time.Duration) SubmitOption { return option(func(s *submission) { s
 
 // At is a Delay until then, by this host's clock now.
 func At(t time.Time) SubmitOption { return option(func(s *submission) { s.at = t }) }
+
+// Label is what lists call the task, in place of its function's name: at most 256 bytes.
+func Label(text string) SubmitOption { return option(func(s *submission) { s.label = text }) }
 
 // Group puts the task into a group. The groups of a queue take turns, so that one who
 // submits much does not keep others waiting.
@@ -145,6 +149,8 @@ func (s *submission) check() error {
 		return fmt.Errorf("queue: the Delay is negative: %v", s.delay)
 	case s.priority < Low || s.priority > High:
 		return fmt.Errorf("queue: no such Priority: %d", s.priority)
+	case len(s.label) > maxLabel:
+		return fmt.Errorf("queue: the Label has %d bytes; %d are the most", len(s.label), maxLabel)
 	case s.timeout < 0:
 		return fmt.Errorf("queue: the Timeout is negative: %v", s.timeout)
 	case s.attempts < 0, s.insist && s.attempts == 0:
@@ -164,6 +170,9 @@ func (s *submission) check() error {
 	}
 	return s.backoff.check()
 }
+
+// maxLabel is how long a label may be at a broker.
+const maxLabel = 256
 
 // maxName is how long names may be.
 const maxName = 128
@@ -193,27 +202,31 @@ func Submit[In, Out any](ctx context.Context, q *Queue, f *afar.Function[In, Out
 	if err != nil {
 		return nil, err
 	}
-	call, err := callOf(f, in)
+	call, err := callOf(ctx, f, in)
 	if err != nil {
 		return nil, err
 	}
-	call.Header = afar.Header(ctx)
 	if s.random = s.id == ""; s.random {
 		s.id = rand.Text()
 	}
 	if _, err := q.submit(ctx, call, s); err != nil {
-		return nil, fmt.Errorf("queue: %s was not submitted to %s: %w", f.Name(), q.name, err)
+		return nil, notSubmitted(q, f.Name(), err)
 	}
 	return Lookup[Out](q, s.id), nil
 }
 
+// notSubmitted says of an error what it kept from being submitted.
+func notSubmitted(q *Queue, function string, err error) error {
+	return fmt.Errorf("%w (submitting %s to %s)", err, function, q.name)
+}
+
 // callOf is a call of a function.
-func callOf[In, Out any](f *afar.Function[In, Out], in In) (*afar.Call, error) {
+func callOf[In, Out any](ctx context.Context, f *afar.Function[In, Out], in In) (*afar.Call, error) {
 	var call *afar.Call
 	_, err := f.On(runner(func(_ context.Context, c *afar.Call) (*afar.Reply, error) {
 		call = c
 		return nil, errCaught
-	}))(context.Background(), in)
+	}))(ctx, in)
 	if call == nil {
 		return nil, err
 	}

@@ -44,6 +44,8 @@ type WorkConfig struct {
 	// Programs runs the tasks instead of Pool, those of other programs too: it is what a
 	// node has. nil: all tasks are taken to be this program's.
 	Programs Programs
+	// Ready is called when the worker is among those that listen. nil: nobody wants to know.
+	Ready func()
 	// Commands allows tasks that are a Command, which anybody can be who can submit.
 	Commands bool
 }
@@ -108,7 +110,7 @@ type work struct {
 // Work serves this program's functions to the queue until ctx ends, and then returns nil,
 // once nothing of it is left: tasks that were taken and had not begun are handed
 // back, those that run are treated as Drain says. An error is one of the configuration, or
-// of the broker.
+// of the broker, which is to be closed when Work has returned.
 //
 // A task is leased to one worker at a time. It is given to another when the worker has not
 // been heard of for Lease, which costs it an attempt; whichever is the first then to
@@ -143,7 +145,10 @@ func (w *work) serve(ctx context.Context) error {
 	for range w.config.Concurrency {
 		running.Go(w.run)
 	}
-	err := w.take(ctx)
+	err := w.greet(ctx)
+	if err == nil {
+		err = w.take(ctx)
+	}
 	w.stop()
 	drained := make(chan struct{})
 	go func() {
@@ -170,6 +175,18 @@ func (w *work) leave() {
 	if _, err := w.queue.broker.Change(ctx, w.queue.name, Change{Verb: Leave, Worker: w.config.Name}); err != nil && !errors.Is(err, ErrClosed) {
 		w.config.Log.Warn("queue: a worker left without saying so", "queue", w.queue.name, "error", err)
 	}
+}
+
+// greet tells the broker, and then Ready, that there is a worker.
+func (w *work) greet(ctx context.Context) error {
+	_, err := w.queue.broker.Renew(ctx, w.queue.name, w.config.Name, nil)
+	switch {
+	case err == nil && w.config.Ready != nil:
+		w.config.Ready()
+	case err != nil && ctx.Err() == nil:
+		return fmt.Errorf("queue: working for %s: %w", w.queue.name, err)
+	}
+	return nil
 }
 
 // takePatience is how long one request for tasks waits.

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-const wantStory = `- we are told at once: queue: calculator.adder was not submitted to calculator: queue: nobody listens to calculator
+const wantStory = `- we are told at once: queue: nobody listens (submitting calculator.adder to calculator)
 - 1 + 1 is submitted all the same, and the sum is there: not yet
 - ann and bob begin to listen
 - its log, live, and the sum:
@@ -48,7 +48,7 @@ somebody: adding x=1 y=1
 somebody: added sum=2
 2
 - 2 + 3, in a blocking call: 5
-- what cannot be added: afar: calculator.adder on inproc-1: 9223372036854775807 + 1: the sum is too large for an int
+- what cannot be added: afar: calculator.adder on somebody: 9223372036854775807 + 1: the sum is too large for an int
 - a command, what it prints, and how it ends:
 one
 two
@@ -82,7 +82,7 @@ func TestProcesses(t *testing.T) {
 	broker := "-broker=" + startRedis(t)
 
 	// Nobody listens: who insists on that is told so at once, and who does not leaves a task.
-	ask(t, "", "nobody listens to calculator", broker, "-required", "submit", "1", "1")
+	ask(t, "", "nobody listens (submitting calculator.adder to calculator)", broker, "-required", "submit", "1", "1")
 	id := strings.TrimSpace(execute(t, broker, "submit", "1", "1").stdout)
 	ask(t, "not yet\n", "", broker, "check", id)
 	watcher := start(t, broker, "wait", id)
@@ -113,7 +113,7 @@ func TestProcesses(t *testing.T) {
 			t.Errorf("a worker that was interrupted: %+v", o)
 		}
 	}
-	ask(t, "", "nobody listens to calculator", broker, "-required", "submit", "1", "1")
+	ask(t, "", "nobody listens (submitting calculator.adder to calculator)", broker, "-required", "submit", "1", "1")
 }
 
 // A directory does for a broker: a task that one process has left there is done by the next, which lets
