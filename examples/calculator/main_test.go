@@ -68,7 +68,7 @@ func TestStory(t *testing.T) {
 				t.Fatalf("%v\n%s%s", err, &stdout, &stderr)
 			}
 			// Which of the two has a task is for them to know.
-			got := regexp.MustCompile(`(?m)^(ann|bob):`).ReplaceAllString(stdout.String(), "somebody:")
+			got := regexp.MustCompile(`\b(ann|bob):`).ReplaceAllString(stdout.String(), "somebody:")
 			if got != wantStory || stderr.Len() > 0 {
 				t.Errorf("printed\n%s%s\nwant\n%s", got, &stderr, wantStory)
 			}
