@@ -32,6 +32,7 @@ type Broker struct {
 	mu     sync.Mutex
 	closed bool
 	calls  sync.WaitGroup        // methods that run; Add with mu
+	sends  sync.WaitGroup        // commands, perhaps of methods that have given up
 	conns  map[net.Conn]struct{} // open ones, so that Close waits for no server
 	known  map[string]bool       // queues that are in the list of queues
 }
@@ -203,6 +204,7 @@ func (b *Broker) Close() error {
 		_ = c.Close()
 	}
 	b.calls.Wait()
+	b.sends.Wait()
 	if b.client != nil {
 		b.client.Close()
 	}

@@ -97,6 +97,19 @@ func (s *slots) give(slot int) {
 	s.free = append(s.free, slot)
 }
 
+// send sends a command, and returns no later than the method ends. rueidis alone would not: who needs
+// a new connection waits until it is made, or not.
+func (c *call) send(ctx context.Context, command rueidis.Completed) rueidis.RedisResult {
+	answer := make(chan rueidis.RedisResult, 1)
+	c.broker.sends.Go(func() { answer <- c.broker.client.Do(undated{ctx}, command) })
+	select {
+	case result := <-answer:
+		return result
+	case <-ctx.Done():
+		return rueidis.NewErrorResult(ctx.Err())
+	}
+}
+
 // run runs a script, as often as it takes. The server answers a request that is repeated as
 // it did the first time.
 func (c *call) run(s *script, args []string) (rueidis.RedisMessage, error) {
@@ -105,10 +118,10 @@ func (c *call) run(s *script, args []string) (rueidis.RedisMessage, error) {
 	args[0], args[1], args[2], args[3] = c.broker.name, strconv.Itoa(slot), strconv.FormatUint(request, 10), "0"
 	key, b := c.broker.key(c.queue), c.broker.client.B()
 	for try := 0; ; try++ {
-		result := c.broker.client.Do(undated{c}, b.Evalsha().Sha1(s.sha).Numkeys(1).Key(key).Arg(args...).Build())
+		result := c.send(c, b.Evalsha().Sha1(s.sha).Numkeys(1).Key(key).Arg(args...).Build())
 		err := result.Error()
 		if e, ok := rueidis.IsRedisErr(err); ok && e.IsNoScript() {
-			result = c.broker.client.Do(undated{c}, b.Eval().Script(s.text).Numkeys(1).Key(key).Arg(args...).Build())
+			result = c.send(c, b.Eval().Script(s.text).Numkeys(1).Key(key).Arg(args...).Build())
 			err = result.Error()
 		}
 		if err == nil || rueidis.IsRedisNil(err) {
@@ -125,7 +138,7 @@ func (c *call) run(s *script, args []string) (rueidis.RedisMessage, error) {
 // do runs a command that may be repeated.
 func (c *call) do(build func(rueidis.Builder) rueidis.Completed) (rueidis.RedisMessage, error) {
 	for try := 0; ; try++ {
-		result := c.broker.client.Do(undated{c}, build(c.broker.client.B()))
+		result := c.send(c, build(c.broker.client.B()))
 		err := result.Error()
 		if err == nil || rueidis.IsRedisNil(err) {
 			message, _ := result.ToMessage() // its error is that it is nil
@@ -238,13 +251,13 @@ func (c *call) readStream(key, after string, limit int64, wait time.Duration) ([
 func (c *call) readOnce(key, after string, limit int64, wait time.Duration) ([]entry, error) {
 	xread := c.broker.client.B().Xread().Count(limit)
 	if wait <= 0 {
-		return parseStream(c.broker.client.Do(undated{c}, xread.Streams().Key(key).Id(after).Build()))
+		return parseStream(c.send(c, xread.Streams().Key(key).Id(after).Build()))
 	}
-	ctx, cancel := context.WithCancel(undated{c})
+	ctx, cancel := context.WithCancel(c)
 	defer cancel()
 	lost := time.AfterFunc(wait+answerSlip, cancel)
 	defer lost.Stop()
-	return parseStream(c.broker.client.Do(ctx, xread.Block(millis(wait)).Streams().Key(key).Id(after).Build()))
+	return parseStream(c.send(ctx, xread.Block(millis(wait)).Streams().Key(key).Id(after).Build()))
 }
 
 // parseStream reads an answer to XREAD of one stream, a map or an array of pairs.

@@ -170,26 +170,70 @@ func dialUnix(ctx context.Context, path string, dialer *net.Dialer, _ *tls.Confi
 // awaitBlocked returns when so many clients block.
 func awaitBlocked(s *server, n int) {
 	s.t.Helper()
-	want := fmt.Sprintf("blocked_clients:%d\r", n)
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(s.info("clients"), want); {
-		if time.Now().After(deadline) {
-			s.t.Fatalf("there were never %d clients that block:\n%s", n, s.info("clients"))
-		}
-	}
+	awaitText(s.t, s, "INFO clients", fmt.Sprintf("blocked_clients:%d\r", n))
 }
 
-// info returns a section of INFO.
-func (s *server) info(section string) string {
+// text returns all that a command of one line, without arguments that need quoting, is answered.
+func (s *server) text(command string) string {
 	s.t.Helper()
 	c, err := net.Dial("unix", s.socket)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return textOn(s.t, c, command)
+}
+
+func textOn(t testing.TB, c net.Conn, command string) string {
+	t.Helper()
 	defer func() { _ = c.Close() }()
-	_, _ = fmt.Fprintf(c, "INFO %s\r\nQUIT\r\n", section)
-	text, err := io.ReadAll(c)
-	if err != nil {
-		s.t.Fatal(err)
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = fmt.Fprintf(c, "%s\r\n", command)
+	r := bufio.NewReader(c)
+	size := 0
+	if _, err := fmt.Fscanf(r, "$%d\r\n", &size); err != nil {
+		return "" // an error of the server, or no answer yet
 	}
+	text := make([]byte, size)
+	_, _ = io.ReadFull(r, text)
 	return string(text)
+}
+
+// awaitText returns when the answer to a command has something in it.
+func awaitText(t testing.TB, s *server, command, want string) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(s.text(command), want); {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s never says %s:\n%s", command, want, s.text(command))
+		}
+	}
+}
+
+// startSentinel starts one with a file that it may change.
+func startSentinel(t testing.TB, config string) {
+	t.Helper()
+	cmd := exec.Command(need(t, "redis-server"), config, "--sentinel")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+}
+
+// awaitSentinel returns when a sentinel knows a server and its replica.
+func awaitSentinel(t testing.TB, port string) {
+	t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); ; {
+		said := ""
+		if c, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
+			said = textOn(t, c, "INFO sentinel")
+		}
+		if strings.Contains(said, "status=ok") && strings.Contains(said, "slaves=1") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the sentinel does not know its servers:\n%s", said)
+		}
+	}
 }
