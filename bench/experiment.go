@@ -192,5 +192,6 @@ func experiments() []experiment {
 		sshOpens(), sshShared(), sshCold(),
 		tlsCalls(1), tlsCalls(64),
 		heap(),
+		queueRedis(false), queueRedis(true), queueNats(), queueNatsAlways(), queueIdle(), queueFlat(), queueRetained(),
 	}
 }

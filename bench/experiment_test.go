@@ -192,7 +192,7 @@ func TestBareContenders(t *testing.T) {
 			}
 		})
 	}
-	if err := errors.Join(s.far.close(), m.await()); err != nil {
+	if err := errors.Join(s.end(), m.await()); err != nil {
 		t.Error(err)
 	}
 }

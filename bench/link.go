@@ -50,6 +50,12 @@ var servers = map[string]server{
 	"protoactor":      {serve: serveProtoactor},
 
 	"protoactor-caller": {serve: serveProtoactorCaller},
+
+	"redis":        {serve: keepRedis},
+	"queue-raw":    {serve: serveWorker(workRaw)},
+	"queue-redisq": {serve: serveWorker(workRedisq)},
+	"queue-natsq":  {serve: serveWorker(workNatsq)},
+	"queue-asynq":  {serve: serveWorker(workAsynq)},
 }
 
 // serve does not return in a process that was started to serve.

@@ -19,6 +19,9 @@ type session struct {
 	tasks     int // busy tasks in one round
 	starts    int // processes started in one round
 
+	queueTasks int // tasks through a queue in one round
+	flatTasks  int // the same while memory is watched
+
 	began time.Time
 	dir   string // for what is built in this run; removed by close
 
@@ -29,6 +32,8 @@ type session struct {
 	distantErr  error
 
 	far distant // the host of the rows with ssh
+
+	plainRedis, aofRedis redisServer // of the rows with queues
 }
 
 // newSession makes the temporary directory; the caller must close the session.
@@ -37,12 +42,14 @@ func newSession(o options) (*session, error) {
 		rounds: 7, span: 400 * time.Millisecond,
 		mapItems: 1_000_000, slowItems: 50_000, heapItems: 10_000_000,
 		tasks: 200, starts: 10,
+		queueTasks: 50_000, flatTasks: 1_000_000,
 		began: time.Now(),
 	}
 	if o.smoke {
 		s.smoke, s.rounds, s.span = true, 1, 5*time.Millisecond
 		s.mapItems, s.slowItems, s.heapItems = 20_000, 500, 100_000
 		s.tasks, s.starts = 8, 2
+		s.queueTasks, s.flatTasks = 1000, 4000
 	}
 	if o.rounds > 0 {
 		s.rounds = o.rounds
@@ -55,5 +62,12 @@ func newSession(o options) (*session, error) {
 	return s, nil
 }
 
-// close removes what the session built, and ends its host. Every contender must be closed before.
-func (s *session) close() error { return errors.Join(s.far.close(), os.RemoveAll(s.dir)) }
+// close removes what the session built, and ends its host and its servers. Every contender must be closed before.
+func (s *session) close() error {
+	return errors.Join(s.end(), os.RemoveAll(s.dir))
+}
+
+// end ends the session's host and servers. It is idempotent.
+func (s *session) end() error {
+	return errors.Join(s.far.close(), s.plainRedis.close(), s.aofRedis.close())
+}
