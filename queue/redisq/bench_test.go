@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -119,6 +120,36 @@ func (e *endToEnd) hear(ctx context.Context, window <-chan struct{}) error {
 		}
 	}
 	return nil
+}
+
+// BenchmarkPickUp is how long it takes from Submit of a task to a worker that waits for one, with
+// nothing else to do for any of them.
+func BenchmarkPickUp(b *testing.B) {
+	s := startServer(b)
+	from, to := open(b, "unix://"+s.socket), open(b, "unix://"+s.socket)
+	times := make([]time.Duration, 0, b.N)
+	for b.Loop() {
+		taken := make(chan error, 1)
+		go func() {
+			ds, err := to.Take(b.Context(), "q", queue.TakeRequest{Worker: "w", Max: 1, Lease: time.Minute, Wait: time.Minute})
+			if err == nil {
+				_, err = to.Settle(b.Context(), "q", []queue.Settlement{{Lease: queue.Lease{ID: ds[0].ID, Token: ds[0].Token}, Worker: "w", Ending: queue.EndDone}})
+			}
+			taken <- err
+		}()
+		awaitBlocked(s, 1)
+		began := time.Now()
+		if _, err := from.Submit(b.Context(), "q", []queue.Task{{ID: rand.Text(), Random: true}}); err != nil {
+			b.Fatal(err)
+		}
+		if err := <-taken; err != nil {
+			b.Fatal(err)
+		}
+		times = append(times, time.Since(began))
+	}
+	slices.Sort(times)
+	b.ReportMetric(float64(times[len(times)/2].Microseconds()), "p50-us")
+	b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), "p99-us")
 }
 
 // usage reports what a benchmark has cost, in CPU time, which other loads of the machine change less than

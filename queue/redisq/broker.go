@@ -103,7 +103,8 @@ func (b *Broker) connect(ctx context.Context) (err error) {
 	return b.check(ctx)
 }
 
-// dial makes a connection that Close closes.
+// dial makes a connection that Close closes. A server that was away may have lost its list of queues, so
+// they are listed again.
 func (b *Broker) dial(_ context.Context, to string, dialer *net.Dialer, config *tls.Config) (net.Conn, error) {
 	c, err := b.place.dial(b.ctx, to, dialer, config)
 	if err != nil {
@@ -115,6 +116,7 @@ func (b *Broker) dial(_ context.Context, to string, dialer *net.Dialer, config *
 		_ = c.Close()
 		return nil, queue.ErrClosed
 	}
+	clear(b.known)
 	t := &tracked{Conn: c, broker: b}
 	b.conns[t] = struct{}{}
 	return t, nil

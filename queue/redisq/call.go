@@ -160,7 +160,6 @@ func (c *call) again(try int, err error) error {
 		return err
 	}
 	c.failed = err
-	c.broker.forgetQueues()
 	if try == 0 {
 		return nil // the connection may have been closed while nobody used it
 	}
@@ -332,13 +331,6 @@ func (c *call) list() error {
 	b.known[c.queue] = true
 	b.mu.Unlock()
 	return nil
-}
-
-// forgetQueues has queues listed again: a server that was away may have lost its list.
-func (b *Broker) forgetQueues() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	clear(b.known)
 }
 
 // wrap names the queue in an error.

@@ -65,7 +65,11 @@ func appendRecord(b []byte, t *queue.Task) []byte {
 
 // millis rounds up, so that what takes time takes some.
 func millis(d time.Duration) int64 {
-	return int64((d + time.Millisecond - 1) / time.Millisecond)
+	n := int64(d / time.Millisecond)
+	if d%time.Millisecond > 0 {
+		n++
+	}
+	return n
 }
 
 // life is the first line of a record.
