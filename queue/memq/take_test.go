@@ -19,7 +19,7 @@ func TestTakeThatGivesUpLeavesNothingBehind(t *testing.T) {
 			err error
 		}
 		served := 0
-		for _, id := range names("t", 200) {
+		for i, id := range names("t", 200) {
 			ctx, cancel := context.WithCancel(d.ctx)
 			results := make(chan result)
 			go func() {
@@ -27,8 +27,13 @@ func TestTakeThatGivesUpLeavesNothingBehind(t *testing.T) {
 				results <- result{got, err}
 			}()
 			d.wait(time.Second) // until it waits
-			go cancel()
-			d.submit(queue.Task{ID: id})
+			if i%2 == 0 {
+				cancel()
+				d.submit(queue.Task{ID: id})
+			} else {
+				d.submit(queue.Task{ID: id})
+				cancel()
+			}
 			r := <-results
 			if r.err == nil && len(r.got) == 1 {
 				served++
