@@ -2,6 +2,8 @@ package redisq
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -9,9 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"crypto/rand"
-	"crypto/tls"
 
 	"github.com/redis/rueidis"
 
@@ -150,8 +149,12 @@ func (b *Broker) check(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", node, err)
 		}
 	}
-	key := b.place.prefix + ":queues"
-	return b.client.Do(ctx, b.client.B().Exists().Key(key).Build()).Error()
+	// It asks for a stream that is never there, as one who has the rights that are needed.
+	err := b.client.Do(ctx, b.client.B().Xlen().Key(b.place.prefix+":none").Build()).Error()
+	if err != nil && strings.Contains(err.Error(), "unknown command") {
+		return fmt.Errorf("the server has no streams: %w", err)
+	}
+	return err
 }
 
 // parseInfo reads lines of name:value.

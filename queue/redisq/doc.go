@@ -23,10 +23,11 @@
 //
 // # What is promised
 //
-// What a method has returned for is as durable as the server makes it: with appendfsync
-// everysec, up to a second of it is gone after a power loss or a kill of the host, none after
-// a kill of the server's process alone that the system survives, as far as the server had written it;
-// without append-only file, all since the last snapshot. A failover loses what the replica had not received.
+// What a method has returned for is as durable as the server makes it. With appendonly yes and
+// appendfsync always nothing of it is lost. With everysec, what the server had not written or synced is: up to
+// two seconds when it is killed or the power fails, mostly none when it is killed alone. Without an
+// append-only file it is all since the last snapshot, and a failover loses what the replica had not
+// received.
 //
 // When a connection is lost, or the server says that it will be back (it loads its data, fails
 // over, is busy), every method goes on until its context ends. A request that is
@@ -34,5 +35,7 @@
 // was the first time: nothing is stored, leased, logged or counted twice by it. Errors that do not
 // go away by waiting, such as WRONGPASS, NOPERM or OOM, are returned.
 //
-// The server must not evict keys (maxmemory-policy noeviction).
+// The server must not evict keys (maxmemory-policy noeviction). When it has no memory left, Submit is refused, and what
+// is stored can be taken and settled. A Settle of which a Retention is 0 costs least, one that is kept about three
+// times as much.
 package redisq

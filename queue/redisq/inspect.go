@@ -78,7 +78,7 @@ func (c *call) tasks(ids []string) ([]queue.TaskState, error) {
 func (c *call) page(q queue.Query) ([]queue.TaskState, string, error) {
 	if q.After != "" {
 		if _, err := strconv.ParseUint(q.After, 10, 64); err != nil {
-			return nil, "", fmt.Errorf("After is Next of the page before, not %.80q", q.After)
+			return nil, "", fmt.Errorf("a page is after Next of the one before, not after %.80q", q.After)
 		}
 	}
 	limit := q.Limit

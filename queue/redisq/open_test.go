@@ -210,13 +210,32 @@ func TestContextEndsAMethodThatCannotReachItsServer(t *testing.T) {
 func TestServerErrorsThatLast(t *testing.T) {
 	s := startServer(t)
 	b := open(t, "unix://"+s.socket)
+	if _, err := b.Submit(t.Context(), "q", []queue.Task{{ID: "stored"}}); err != nil {
+		t.Fatal(err)
+	}
 	s.must("CONFIG", "SET", "maxmemory", "1")
 	if _, err := b.Submit(t.Context(), "q", []queue.Task{{ID: "t"}}); err == nil || !strings.Contains(err.Error(), "OOM") {
 		t.Errorf("Submit to a server without memory gives %v", err)
 	}
+	// What is there can be taken and settled, which makes room.
+	ds, err := b.Take(t.Context(), "q", queue.TakeRequest{Worker: "w", Max: 1, Lease: time.Minute})
+	if err != nil || len(ds) != 1 {
+		t.Fatalf("Take gives %v, %v", ds, err)
+	}
+	if _, err := b.Settle(t.Context(), "q", []queue.Settlement{{Lease: queue.Lease{ID: "stored", Token: ds[0].Token}, Worker: "w", Ending: queue.EndDone}}); err != nil {
+		t.Error(err)
+	}
 	s.must("CONFIG", "SET", "maxmemory", "0")
 	if _, err := b.Submit(t.Context(), "q", []queue.Task{{ID: "t"}}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestServerWithoutStreams is refused.
+func TestServerWithoutStreams(t *testing.T) {
+	s := startServer(t, "--rename-command", "XLEN", "")
+	if _, err := redisq.Open(t.Context(), "unix://"+s.socket); err == nil || !strings.Contains(err.Error(), "streams") {
+		t.Errorf("Open gives %v", err)
 	}
 }
 

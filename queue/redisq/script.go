@@ -1,7 +1,7 @@
 package redisq
 
 import (
-	"crypto/sha1" //nolint:gosec // Redis names scripts so
+	"crypto/sha1"
 	"embed"
 	"encoding/hex"
 	"fmt"
@@ -11,7 +11,7 @@ import (
 //go:embed lua/*.lua
 var sources embed.FS
 
-// script is one that the server runs. It is sent once, and named by its hash then.
+// script is one that the server runs. It is sent once, and named by its SHA-1 then, as Redis has it.
 type script struct {
 	name string
 	text string

@@ -20,6 +20,13 @@ local DAY, HOUR = 86400000, 3600000
 
 local function digits(n) return string.format('%.0f', n) end
 
+-- unbounded lets a script that makes room go on when the server has no memory left: it asks
+-- about memory only before the first thing that a script writes, and not if that removes something.
+local function unbounded() call('HDEL', K .. 'meta', '') end
+
+-- bounded refuses what needs room, before anything is written.
+local function bounded() call('HSET', K .. 'meta', 'seq', digits(seq)) end
+
 -- tick reserves n numbers that grow with the clock, and returns the first.
 local function tick(n)
   local first = math.max(seq + 1, now)
@@ -151,6 +158,10 @@ end
 local function tell(client, id, head, outcome)
   if client == '' then return end
   local t = told[client]
+  if t and t.n > 4000 then
+    flushTold() -- a command has no more than some thousand arguments here
+    t = nil
+  end
   if not t then
     t = { n = 0, events = 0 }
     told[client] = t
@@ -212,6 +223,13 @@ end
 -- noted tells whether a delivery ended so.
 local function noted(notes, w) return find(',' .. notes, ',' .. w.token .. ':' .. w.code .. ',', 1, true) end
 
+-- forSomebody tells whether somebody follows the topic of a task, and forgets it.
+local watched
+local function forSomebody(id)
+  if watched == nil then watched = call('EXISTS', K .. 'watch') == 1 end
+  return watched and call('ZREM', K .. 'watch', id) == 1
+end
+
 -- finish gives a task its outcome. e has state (a digit), outcome, worker, token and
 -- code of the settlement, log and blobs of it. The caller flushes.
 local function finish(id, rec, h, label, at, e)
@@ -223,7 +241,8 @@ local function finish(id, rec, h, label, at, e)
   local kept = e.state == '6' or h.retention > 0
   local topic, keep = K .. 't:' .. id, math.max(h.retention, 60000)
   if e.log and #e.log > 0 then say(id, e.log) end
-  if has(h, 'l') or (e.log and #e.log > 0) or call('ZREM', K .. 'watch', id) == 1 then
+  local followed = forSomebody(id)
+  if followed or has(h, 'l') or (e.log and #e.log > 0) then
     call('XADD', topic, '*', 'e', head .. '\n' .. e.outcome)
     if e.state == '6' then call('PERSIST', topic) else call('PEXPIRE', topic, digits(keep)) end
   end
@@ -334,32 +353,32 @@ local function ripen(id, rec, h, at)
   waiting = waiting + 1
 end
 
--- promote does what is due. Entries go first, so that a damaged one is met only once.
+-- mature does what is due for one task.
+local function mature(kind, id, token)
+  local rec = call('HGET', K .. 'tasks', id)
+  local h, label, at = open(rec)
+  if not h then return end
+  local state, own = byte(rec), has(h, 'o')
+  if kind == 'd' and state == 100 then
+    ripen(id, rec, h, at)
+  elseif state == 114 and (kind == 'l' and own or kind == 't' and h.token == token and not own) then
+    lose(id, rec, h, label, at)
+  end
+end
+
+-- promote does what is due: some thousand tasks at a time, the next script goes on. Entries go first, so that
+-- a damaged one is met only once.
 local function promote()
-  while due and due <= ms do
-    local members = call('ZRANGEBYSCORE', K .. 'due', '-inf', digits(ms), 'LIMIT', 0, 100)
-    for _, member in ipairs(members) do
-      call('ZREM', K .. 'due', member)
-      local kind, id = sub(member, 1, 1), sub(member, 2)
-      local ids = { id }
-      if kind == 't' then
-        ids = call('LRANGE', K .. 'k:' .. id, 0, -1)
-      end
-      for _, each in ipairs(ids) do
-        local rec = call('HGET', K .. 'tasks', each)
-        local h, label, at = open(rec)
-        local state = rec and sub(rec, 1, 1)
-        if h and kind == 'd' and state == 'd' then
-          ripen(each, rec, h, at)
-        elseif h and kind == 'l' and state == 'r' and has(h, 'o') then
-          lose(each, rec, h, label, at)
-        elseif h and kind == 't' and state == 'r' and h.token == id and not has(h, 'o') then
-          lose(each, rec, h, label, at)
-        end
-      end
-    end
-    due = tonumber(call('ZRANGE', K .. 'due', 0, 0, 'WITHSCORES')[2])
-    if #members < 100 then break end
+  local done = 0
+  while due and due <= ms and done < 2000 do
+    local member = dueHead[1]
+    call('ZREM', K .. 'due', member)
+    local kind, name = sub(member, 1, 1), sub(member, 2)
+    local ids = kind == 't' and call('LRANGE', K .. 'k:' .. name, 0, -1) or { name }
+    for _, id in ipairs(ids) do mature(kind, id, name) end
+    done = done + #ids + 1
+    dueHead = call('ZRANGE', K .. 'due', 0, 0, 'WITHSCORES')
+    due = tonumber(dueHead[2])
   end
   flushLeft()
   flushTold()

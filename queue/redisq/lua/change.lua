@@ -2,6 +2,7 @@
 -- Returns how many tasks it concerned; a minus before it if there are more of them.
 local old = answered()
 if old then return old end
+unbounded()
 if due and due <= ms then promote() end
 prune()
 local verb, outcome, worker = ARGV[5], ARGV[6], ARGV[7]

@@ -3,6 +3,7 @@
 -- Returns a digit for each.
 local old = answered()
 if old then return old end
+unbounded()
 if due and due <= ms then promote() end
 prune()
 
@@ -102,7 +103,7 @@ end
 -- Deliveries of which nothing is kept are ended together. Most are like the one before: their
 -- records begin with the same life, and what follows the number is the same too.
 local dels, gone = {}, 0
-local watched = call('EXISTS', K .. 'watch') == 1
+local watching = call('EXISTS', K .. 'watch') == 1
 local like = {}
 
 -- learn finds out whether deliveries like this one can be ended together.
@@ -116,7 +117,7 @@ end
 
 -- quick ends a delivery together with others, and tells whether it did.
 local function quick(id, rec, w, data)
-  if watched or not w.plain or not rec then return end
+  if not w.plain or not rec or watching and call('ZSCORE', K .. 'watch', id) then return end
   if not (like.w == w and find(rec, like.life, 1, true) == 1 and find(rec, like.rest, like.at, true) == like.at) and not learn(rec, w) then return end
   leave(id, like.h)
   ended[w.state] = ended[w.state] + 1

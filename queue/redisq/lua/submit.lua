@@ -3,6 +3,7 @@
 -- IDs may be known, whether they need blobs; n times ID, record from what follows its number.
 local old = answered()
 if old then return old end
+bounded()
 if due and due <= ms then promote() end
 
 local D = DIGITS

@@ -29,6 +29,7 @@ end
 
 local old = answered()
 if old then return repeated(old) end
+unbounded()
 if due and due <= ms then promote() end
 call('ZREMRANGEBYSCORE', K .. 'w', '-inf', digits(ms - HOUR))
 if wait >= 0 then call('ZADD', K .. 'w', 'GT', digits(ms + wait + 15000), worker) end
@@ -101,10 +102,11 @@ local function lend(id, rec)
   bytes = bytes + #rec
 end
 
+-- fill gives what a priority has, as long as it is not too much altogether. Tasks may be large,
+-- so it begins with a few.
 local function fill(priority)
   while n < max and bytes < 4194304 do
-    local limit = math.min(max - n, 128)
-    if bytes > 65536 then limit = math.min(limit, 8) end
+    local limit = math.min(max - n, bytes == 0 and 16 or bytes < 65536 and 128 or 8)
     local some = round(priority, limit)
     if #some == 0 then return end
     local recs = call('HMGET', K .. 'tasks', unpack(some))
