@@ -21,7 +21,7 @@ const (
 	// answerPatience is how long a keeper may take to answer, besides.
 	answerPatience = 3 * time.Second
 	// pauseFor is how long one waits for a server that cannot be asked now.
-	pauseFor = 50 * time.Millisecond
+	pauseFor = 20 * time.Millisecond
 )
 
 // client is this Broker as a client of a queue: it numbers requests, so that one that is
@@ -346,9 +346,21 @@ func (b *Broker) exists(ctx context.Context, token string) (bool, error) {
 	return err == nil, err
 }
 
-// pause waits a moment for a server, or for news of it.
+// pause waits a moment for a server.
 func (b *Broker) pause(ctx context.Context, d time.Duration) error {
 	return b.waitFor(ctx, b.ctx, d)
+}
+
+// pause waits a moment.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // waitFor waits until something has changed, but not longer than d.

@@ -82,7 +82,7 @@ func FuzzRecord(f *testing.F) {
 		_, _ = l.read(1, b)
 		_, _ = l.read(2, b)
 		l.settle()
-		l.renewAll(l.now)
+		(&spared{}).apply(l)
 		l.pass(l.now + int64(time.Hour))
 	})
 }

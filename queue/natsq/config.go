@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/url"
 	"strconv"
 	"strings"
@@ -68,8 +69,10 @@ const (
 	defaultPrefix = "afar"
 	// minServer is the first version of the server that reads many messages at one request.
 	minServer = "2.11.0"
-	// reconnectWait is how long a client waits before it tries to connect again.
-	reconnectWait = 100 * time.Millisecond
+	// reconnectFirst and reconnectMost are how long a client waits before it tries to connect
+	// again, at first and after many times.
+	reconnectFirst = 5 * time.Millisecond
+	reconnectMost  = 500 * time.Millisecond
 	// openPatience is how long Open waits for the server if its context has no deadline.
 	openPatience = 10 * time.Second
 	// foreignSync is a bit more than the time after which a server writes to the disk
@@ -193,8 +196,7 @@ func redacted(servers string) string {
 // connect connects, and makes sure of what is needed there.
 func (b *Broker) connect(ctx context.Context, servers string, options ...nats.Option) error {
 	options = append(options,
-		nats.Name("afar"), nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait),
-		nats.ReconnectJitter(reconnectWait, reconnectWait), nats.ReconnectBufSize(-1),
+		nats.Name("afar"), nats.MaxReconnects(-1), nats.CustomReconnectDelay(reconnectDelay), nats.ReconnectBufSize(-1),
 		nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(3), nats.Timeout(timeLeft(ctx)),
 		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectHandler(func(*nats.Conn) { b.reconnected() }),
@@ -214,6 +216,12 @@ func (b *Broker) connect(ctx context.Context, servers string, options ...nats.Op
 		conn.Close()
 	}
 	return err
+}
+
+// reconnectDelay is how long a client waits that has tried so often.
+func reconnectDelay(attempts int) time.Duration {
+	d := min(reconnectMost, reconnectFirst<<min(attempts, 10))
+	return d/2 + rand.N(d/2)
 }
 
 // timeLeft is how long a context lasts.

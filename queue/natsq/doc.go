@@ -28,9 +28,10 @@
 //
 // A queue's clock is the server's time when its keeper began, and from there on the
 // keeper's monotonic clock; it never goes back. Hosts' clocks are not compared. When a queue
-// gets a new keeper, all leases begin anew, with their lengths: a worker is not robbed
-// of one because it had nobody to renew it with. Renewing writes nothing, unless the length is
-// another, or there is something to keep.
+// gets a new keeper, leases begin anew, with their lengths: a worker is not robbed
+// of one because it had nobody to renew it with. That happens once to a lease that is not renewed
+// in between. Renewing writes nothing about the lease, unless its length is another or
+// it was begun anew.
 //
 // # Durability
 //

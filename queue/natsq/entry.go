@@ -42,6 +42,7 @@ type entry struct {
 type life struct {
 	worker   string
 	lease    int64
+	spared   bool // its lease was begun anew by a keeper, and not renewed since
 	started  int64
 	ended    int64
 	progress [2]int64
@@ -164,6 +165,7 @@ func (e *entry) code(c *codec) {
 
 func codeLife(c *codec, l *life) {
 	c.text(&l.worker)
+	c.bool(&l.spared)
 	for _, n := range []*int64{&l.lease, &l.started, &l.ended, &l.progress[0], &l.progress[1]} {
 		integer(c, n)
 	}

@@ -41,6 +41,7 @@ const (
 	tagEntry
 	tagEvents
 	tagClaimed
+	tagSpared
 )
 
 // newFact returns the fact with a tag, nil if there is none.
@@ -141,6 +142,7 @@ func (f *taken) apply(l *ledger) {
 		e.token = g.token
 		life := e.lived()
 		life.worker, life.lease, life.started, life.progress = f.worker, f.lease, l.now, [2]int64{}
+		life.spared = false
 		l.enter(e, queue.StateRunning)
 		e.due = l.now + f.lease
 		l.leases.set(e)
@@ -285,7 +287,7 @@ func (f *extended) code(c *codec) {
 
 func (f *extended) apply(l *ledger) {
 	if e := l.nums[f.num]; e != nil && e.state == queue.StateRunning {
-		e.life.lease = f.lease
+		e.life.lease, e.life.spared = f.lease, false
 		e.due = l.now + f.lease
 		l.leases.set(e)
 	}

@@ -95,6 +95,9 @@ func (k *keeper) run() {
 
 // serve does what is asked for, in turns: each ends with a record.
 func (k *keeper) serve() error {
+	if err := k.write(tagSpared, &spared{}); err != nil {
+		return err
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

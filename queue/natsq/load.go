@@ -92,16 +92,6 @@ func (l *chain) sort() {
 	}
 }
 
-// renewAll begins all leases anew: who has one did not hear from who kept them, and could
-// not say that it is alive.
-func (l *ledger) renewAll(now int64) {
-	in := &l.states[queue.StateRunning]
-	for e := in.head; e != nil; e = in.after(e) {
-		e.due = now + e.life.lease
-		l.leases.set(e)
-	}
-}
-
 // claim makes the loaded keeper the one that writes the log: if nobody else has written to it
 // since it was read, and nobody who has read less can write any more.
 func (k *keeper) claim(ctx context.Context) error {
@@ -126,7 +116,6 @@ func (k *keeper) claim(ctx context.Context) error {
 	// seen to, and that it may jump concerns delays and retentions, but no lease.
 	k.started, k.clock0 = began, max(k.ledger.now, msg.Time.UnixNano())
 	k.ledger.pass(k.now())
-	k.ledger.renewAll(k.now())
 	clear(k.ledger.gone)
 	clear(k.ledger.touched)
 	k.looked = k.now()

@@ -67,25 +67,67 @@ type recent struct {
 	bytes  []byte
 }
 
-// append writes a record, and returns when it is stored.
+// append writes a record, and returns when it is stored. When no answer comes, because the
+// connection is lost or the server is being restarted, it looks whether the record is
+// there, and writes it again if it is not, for as long as nobody else has written one.
 func (l *log) append(ctx context.Context, body []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, appendPatience)
+	defer cancel()
+	for {
+		err := l.publish(ctx, body)
+		if err == nil {
+			l.keep(l.last+1, body)
+			return nil
+		}
+		if lasting(err) {
+			return err
+		}
+		switch there, sought := l.has(ctx, body); {
+		case sought != nil && ctx.Err() != nil:
+			return err
+		case sought != nil: // which may be for the same reason
+			if pause(ctx, pauseFor) != nil {
+				return err
+			}
+		case there:
+			l.keep(l.last+1, body)
+			return nil
+		case errors.Is(err, errDeposed):
+			return err
+		}
+	}
+}
+
+// publish writes a record once.
+func (l *log) publish(ctx context.Context, body []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, answerPatience)
 	defer cancel()
 	msg := &nats.Msg{Subject: l.to, Data: body}
 	ack, err := l.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequence(l.last),
 		jetstream.WithExpectStream(l.stream), jetstream.WithRetryAttempts(0))
-	if err != nil {
-		var refused *jetstream.APIError
-		if errors.As(err, &refused) && refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
-			return errDeposed
-		}
-		return err
-	}
-	if ack.Sequence != l.last+1 {
+	var refused *jetstream.APIError
+	switch {
+	case errors.As(err, &refused) && refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
+		return errDeposed
+	case err == nil && ack.Sequence != l.last+1:
 		return fmt.Errorf("%w: record %d was stored as %d", errDamaged, l.last+1, ack.Sequence)
 	}
-	l.keep(ack.Sequence, body)
-	return nil
+	return err
+}
+
+// has tells whether the next record is there. It is an error if another one is.
+func (l *log) has(ctx context.Context, body []byte) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerPatience)
+	defer cancel()
+	s, err := l.js.Stream(ctx, l.stream)
+	if err != nil {
+		return false, err
+	}
+	if s.CachedInfo().State.LastSeq == l.last {
+		return false, nil
+	}
+	msg, err := s.GetMsg(ctx, l.last+1)
+	return err == nil && bytes.Equal(msg.Data, body), err
 }
 
 // keep notes that a record is in the log.

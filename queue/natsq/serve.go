@@ -285,7 +285,7 @@ func (k *keeper) beat(e *entry, b *queue.Beat, now int64) error {
 		e.due = now + int64(b.For)
 		k.ledger.leases.set(e)
 	}
-	if b.For > 0 && int64(b.For) != e.life.lease {
+	if b.For > 0 && (int64(b.For) != e.life.lease || e.life.spared) {
 		if err := k.write(tagExtended, &extended{e.num, int64(b.For)}); err != nil {
 			return err
 		}

@@ -27,6 +27,8 @@ func newUpkeep(tag uint8) fact {
 		return &eventsAgain{}
 	case tagClaimed:
 		return &claimed{}
+	case tagSpared:
+		return &spared{}
 	}
 	return nil
 }
@@ -105,6 +107,24 @@ type claimed struct{ keeper uint64 }
 
 func (f *claimed) code(c *codec) { integer(c, &f.keeper) }
 func (f *claimed) apply(*ledger) {}
+
+// spared says that all leases begin anew, because there is another keeper: who has one could not
+// say that it is alive meanwhile. But that happens once to a lease that is not
+// renewed, so that those of the dead end, however often keepers change.
+type spared struct{}
+
+func (f *spared) code(*codec) {}
+
+func (f *spared) apply(l *ledger) {
+	in := &l.states[queue.StateRunning]
+	for e := in.head; e != nil; e = in.after(e) {
+		if !e.life.spared {
+			e.life.spared = true
+			e.due = l.now + e.life.lease
+			l.leases.set(e)
+		}
+	}
+}
 
 // state says again what is not about single tasks, when records before are to be deleted.
 type state struct {
