@@ -94,6 +94,7 @@ var table = []row{
 	{path: "examples/...", layer: 7, duty: "one runnable story each, also a test",
 		modules: map[string]string{"github.com/schollz/progressbar/v3": "the progress bar of wordcount"},
 		exits:   "a program ends with a status"},
+	{path: "queue/chaos", layer: 7, duty: "tests of queues whose processes are killed"},
 	{path: "internal/archtest", layer: 7, duty: "tests of the shape of the module"},
 }
 
