@@ -113,6 +113,7 @@ func (w *work) settleBatch(batch []*ended) {
 		settlements[i] = e.Settlement
 	}
 	w.telling.Lock()
+	w.lastProgress(batch)
 	_, err := w.queue.broker.Settle(w.life, w.queue.name, settlements)
 	w.telling.Unlock()
 	if err != nil && w.life.Err() == nil && !errors.Is(err, ErrClosed) {
@@ -121,5 +122,18 @@ func (w *work) settleBatch(batch []*ended) {
 	}
 	for _, e := range batch {
 		w.forget(e.delivery)
+	}
+}
+
+// lastProgress tells how far deliveries have come that are about to be settled.
+func (w *work) lastProgress(batch []*ended) {
+	var beats []Beat
+	for _, e := range batch {
+		if b, news := e.delivery.beat(); news {
+			beats = append(beats, b)
+		}
+	}
+	if len(beats) > 0 {
+		_, _ = w.queue.broker.Renew(w.life, w.queue.name, w.config.Name, beats) // it is only for those who look
 	}
 }
