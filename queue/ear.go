@@ -20,7 +20,12 @@ type ear struct {
 	mu        sync.Mutex
 	waiting   map[string]*wait
 	listening bool
+	unheard   int // tasks that were submitted, and whose ends were not heard of
 }
+
+// mostUnheard is how many events an ear can be behind and still hear of each: fewer than
+// brokers keep, since a task that is requeued has several ends.
+const mostUnheard = 8000
 
 // wait is the wait for a task's end.
 type wait struct {
@@ -70,6 +75,21 @@ func (e *ear) expect(id string, stored bool) *wait {
 	return w
 }
 
+// sure tells whether the ear hears of the end of what is submitted now, however far
+// behind it may come to be.
+func (e *ear) sure() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.unheard < mostUnheard
+}
+
+// submit counts a task that is about to be submitted.
+func (e *ear) submit() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.unheard++
+}
+
 // submitted says that the broker has the task.
 func (e *ear) submitted(w *wait) {
 	e.mu.Lock()
@@ -116,6 +136,7 @@ func (e *ear) wanted() bool {
 func (e *ear) hear(events []Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.unheard = max(0, e.unheard-len(events))
 	for i := range events {
 		if w := e.waiting[events[i].ID]; w != nil && events[i].Kind == EventEnd {
 			w.event = events[i]

@@ -99,6 +99,7 @@ func (q *Queue) submit(ctx context.Context, call *afar.Call, s *submission) (kno
 	if len(t.Body) > maxBody {
 		return false, &tooLarge{len(t.Body) - len(o.Input)}
 	}
+	q.ear.submit()
 	return q.submits.ask(ctx, t)
 }
 

@@ -13,7 +13,8 @@ import (
 	"github.com/afar-go/afar"
 )
 
-// runRetention is how long the outcome of a call is kept whose caller waits for it.
+// runRetention is how long the outcome of a call is kept whose caller waits for it, unless it
+// is sure to hear of it: then it is not kept, which is several times as quick.
 const runRetention = time.Minute
 
 // inFlight is how many calls a map has under way at a queue.
@@ -90,9 +91,14 @@ func (c *calls) submission(call *afar.Call) (*submission, error) {
 	if c.bad != nil {
 		return nil, c.bad
 	}
-	s, err := newSubmission(append([]SubmitOption{Retention(runRetention)}, c.opts...))
+	s, err := newSubmission(c.opts)
 	if err != nil {
 		return nil, err
+	}
+	if !s.kept {
+		if s.retention = runRetention; call.Log == nil && call.Progress == nil && c.queue.ear.sure() {
+			s.retention = 0
+		}
 	}
 	p := call.Policy
 	if p.MaxAttempts < 0 || p.Timeout < 0 {
@@ -177,7 +183,7 @@ func (q *Queue) through(ctx context.Context, call *afar.Call, s *submission) (*a
 	switch {
 	case call.Log != nil || call.Progress != nil:
 		end, err = q.attend(ctx, call, s.id)
-	case known:
+	case known && !s.random:
 		end, err = q.end(ctx, s.id)
 	default:
 		end, err = w.wait(ctx)

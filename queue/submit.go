@@ -38,6 +38,7 @@ type submission struct {
 	backoff   Backoff
 	pauses    []time.Duration
 	retention time.Duration
+	kept      bool // retention was asked for
 	required  bool // a worker
 }
 
@@ -77,7 +78,7 @@ func MaxAttempts(n int) SubmitOption {
 // Retention is how long the outcome is kept. It is at least a second, and
 // DefaultRetention without this option. Dead letters are kept until somebody drops them.
 func Retention(d time.Duration) SubmitOption {
-	return option(func(s *submission) { s.retention = d })
+	return option(func(s *submission) { s.retention, s.kept = d, true })
 }
 
 // RequireWorker has Submit fail with ErrNoWorkers when nobody listens to the queue.
