@@ -7,7 +7,7 @@ import (
 	"os/exec"
 )
 
-//go:embed queue.py
+//go:embed queue_rivals.py
 var queueScript []byte
 
 // pythonCrew submits in a Python process of its own, to a worker in another. It takes no part where Python does not
