@@ -326,6 +326,17 @@ local function unqueue(id, h)
   unlist(h.priority, h.group)
 end
 
+-- unmark takes a canceled task out of the list in which it still has a place, which another with the
+-- same ID must not inherit.
+local function unmark(id)
+  local l = call('HGET', K .. 'gone', id)
+  if not l then return end
+  call('LREM', K .. 'l:' .. l, 1, id)
+  call('HDEL', K .. 'gone', id)
+  local priority, group = string.match(l, '^(%d):(.*)$')
+  if priority then unlist(priority, group) end
+end
+
 -- unplace takes a task out of where it is.
 local function unplace(id, rec, h)
   local state = byte(rec)

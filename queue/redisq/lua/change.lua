@@ -93,6 +93,7 @@ local function requeue(id)
   local flags = has(h, 'l') and '-lt' or '-t'
   rec = life('w', h, h.token, 0, '0', flags, '', born(rec, h, at)) .. digits(tick(1)) .. sub(rec, at + 16)
   call('HSET', K .. 'tasks', id, rec)
+  unmark(id)
   enlist(h.priority, h.group)
   call('RPUSH', K .. 'l:' .. lane(h), id)
   waiting = waiting + 1

@@ -9,16 +9,11 @@ if due and due <= ms then promote() end
 local D = DIGITS
 local known, mine, at = {}, {}, 5
 
--- knows tells whether the queue knows the ID. One that was canceled may still have a place in
--- a lane, which a new task must not inherit.
-local function knows(id, priority, group)
+-- knows tells whether the queue knows the ID. If not, nothing of an earlier task is left.
+local function knows(id)
   if mine[id] or call('HEXISTS', K .. 'tasks', id) == 1 or call('EXISTS', K .. 'o:' .. id) == 1 then return true end
   mine[id] = true
-  local place = call('HGET', K .. 'gone', id)
-  if place then
-    call('LREM', K .. 'l:' .. place, 1, id)
-    call('HDEL', K .. 'gone', id)
-  end
+  unmark(id)
   call('DEL', K .. 't:' .. id, K .. 'p:' .. id)
   return false
 end
@@ -32,7 +27,7 @@ local function run(n, priority, group, delay, keyed, blobs)
   local ids, fields, new = {}, {}, 0
   for i = 1, n do
     local id = ARGV[at]
-    if keyed and knows(id, priority, group) then
+    if keyed and knows(id) then
       known[#known + 1] = '1'
     else
       if keyed then known[#known + 1] = '0' end

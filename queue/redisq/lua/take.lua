@@ -34,12 +34,30 @@ if due and due <= ms then promote() end
 call('ZREMRANGEBYSCORE', K .. 'w', '-inf', digits(ms - HOUR))
 if wait >= 0 then call('ZADD', K .. 'w', 'GT', digits(ms + wait + 15000), worker) end
 
+-- new takes up to n new ones of a lane. Those that were canceled meanwhile must not cost their
+-- group its turn.
+local marks = call('HLEN', K .. 'gone')
+local function new(l, n)
+  local list = K .. 'l:' .. l
+  if marks == 0 then return call('LPOP', list, n) or {} end
+  local ids = {}
+  while #ids < n do
+    local some = call('LPOP', list, n - #ids)
+    if not some then break end
+    local marked = call('HMGET', K .. 'gone', unpack(some))
+    for i, id in ipairs(some) do
+      if marked[i] == l then call('HDEL', K .. 'gone', id) else ids[#ids + 1] = id end
+    end
+  end
+  return ids
+end
+
 -- pop takes up to n of a lane, those that have come back first.
 local function pop(l, n)
   local ids, back = {}, call('ZPOPMIN', K .. 'back:' .. l, n)
   for i = 1, #back, 2 do ids[#ids + 1] = back[i] end
   if #ids == n then return ids end
-  local fresh = call('LPOP', K .. 'l:' .. l, n - #ids) or {}
+  local fresh = new(l, n - #ids)
   if #ids == 0 then return fresh end
   for _, id in ipairs(fresh) do ids[#ids + 1] = id end
   return ids
@@ -85,10 +103,7 @@ end
 
 -- lend makes a waiting task one that runs, if it is still one that waits.
 local function lend(id, rec)
-  if not rec then
-    call('HDEL', K .. 'gone', id)
-    return
-  end
+  if not rec then return end
   local state, second = byte(rec, 1, 2)
   if state ~= 119 then return end
   local begin, at = fresh, 3
