@@ -36,7 +36,7 @@ func load(name string) *script {
 	for i := range 1000 {
 		fmt.Fprintf(&digits, "%03d", i)
 	}
-	text := source("base") + strings.Replace(source(name), "DIGITS", `"`+digits.String()+`"`, 1)
+	text := strings.Replace(source("base"), "DIGITS", `"`+digits.String()+`"`, 1) + source(name)
 	sum := sha1.Sum([]byte(text))
 	return &script{name: name, text: text, sha: hex.EncodeToString(sum[:])}
 }

@@ -34,6 +34,22 @@ local function tick(n)
   return first
 end
 
+-- numbers writes n numbers from one on, without formatting each.
+local D = DIGITS
+local function numbers(first, n)
+  local list, high = {}, math.floor(first / 1000)
+  local low, prefix = first - high * 1000, digits(high)
+  for i = 1, n do
+    list[i] = prefix .. sub(D, 3 * low + 1, 3 * low + 3)
+    low = low + 1
+    if low == 1000 then
+      high, low = high + 1, 0
+      prefix = digits(high)
+    end
+  end
+  return list
+end
+
 -- parse reads both parts of a record's header. Those of a batch are mostly the same.
 local parsed = {}
 local function parse(text)

@@ -100,19 +100,50 @@ local function settle(id, rec, w, data)
   return '1'
 end
 
--- Deliveries of which nothing is kept are ended together. Most are like the one before: their
--- records begin with the same life, and what follows the number is the same too.
+-- Most deliveries are ended together. They are like the one before: their records begin with the
+-- same life, and what follows the number is the same too.
 local dels, gone = {}, 0
+local kept = {} -- by state: the IDs of those whose outcome is kept, until when
 local watching = call('EXISTS', K .. 'watch') == 1
 local like = {}
 
 -- learn finds out whether deliveries like this one can be ended together.
 local function learn(rec, w)
   local h, label, at = open(rec)
-  if not h or byte(rec) ~= 114 or h.token ~= w.token or h.retention > 0 or h.blobs > 0 or (h.flags ~= '-' and h.flags ~= '-o') then return end
-  like = { h = h, w = w, life = sub(rec, 1, at - 1), rest = sub(rec, at + 16, label - 1), at = at + 16,
+  if not h or byte(rec) ~= 114 or h.token ~= w.token or h.blobs > 0 or h.born ~= '0' or (h.flags ~= '-' and h.flags ~= '-o') then return end
+  like = { h = h, w = w, life = sub(rec, 1, at - 1), rest = sub(rec, at + 16, label - 1), at = at + 16, label = label,
     head = w.state .. h.attempt .. ' ' .. worker }
+  if h.retention > 0 then
+    like.keep, like.due = digits(h.retention), digits(ms + h.retention)
+    like.tail = concat({ '', h.attempt, h.started, digits(math.max(ms, math.floor(seq / 1000))), like.keep, h.priority, w.token, w.code, h.label,
+      '=' .. worker, '=' .. h.group, '-' }, ' ') .. '\n'
+  end
   return true
+end
+
+-- keepEnd keeps the outcome of one that is ended together with others.
+local function keepEnd(id, rec, state, data)
+  local h, at = like.h, like.at
+  call('SET', K .. 'o:' .. id, state .. sub(rec, at - 16, at - 1) .. like.tail .. sub(rec, like.label, like.label + h.label - 1) .. data, 'PX', like.keep)
+  local k = kept[state]
+  if not k then
+    k = { ids = {}, due = {}, n = 0 }
+    kept[state] = k
+  end
+  k.n = k.n + 1
+  k.ids[k.n] = id
+  k.due[2 * k.n - 1], k.due[2 * k.n] = like.due, state .. id
+end
+
+-- flushKept lists those whose outcome is kept.
+local function flushKept()
+  for state, k in pairs(kept) do
+    local list, number = {}, numbers(tick(k.n), k.n)
+    for i = 1, k.n do list[2 * i - 1], list[2 * i] = number[i], k.ids[i] end
+    call('ZADD', K .. 'e:' .. state, unpack(list))
+    call('ZADD', K .. 'forget', unpack(k.due))
+  end
+  kept = {}
 end
 
 -- quick ends a delivery together with others, and tells whether it did.
@@ -122,6 +153,7 @@ local function quick(id, rec, w, data)
   leave(id, like.h)
   ended[w.state] = ended[w.state] + 1
   tell(like.h.client, id, like.head, data)
+  if like.keep then keepEnd(id, rec, w.state, data) end
   gone = gone + 1
   dels[gone] = id
   return '1'
@@ -149,6 +181,7 @@ while n > 0 do
   end
   if gone > 0 then call('HDEL', K .. 'tasks', unpack(dels)) end
   dels, gone = {}, 0
+  flushKept()
   flushLeft()
   flushTold()
   todo, n = later, #later

@@ -6,7 +6,6 @@ if old then return old end
 bounded()
 if due and due <= ms then promote() end
 
-local D = DIGITS
 local known, mine, at = {}, {}, 5
 
 -- knows tells whether the queue knows the ID. If not, nothing of an earlier task is left.
@@ -19,11 +18,7 @@ local function knows(id)
 end
 
 local function run(n, priority, group, delay, keyed, blobs)
-  local first = tick(n)
-  local high = math.floor(first / 1000)
-  local low = first - high * 1000
-  local begin = delay > 0 and 'd\n' or 'w\n'
-  local prefix = begin .. digits(high)
+  local number, begin = numbers(tick(n), n), delay > 0 and 'd\n' or 'w\n'
   local ids, fields, new = {}, {}, 0
   for i = 1, n do
     local id = ARGV[at]
@@ -32,18 +27,14 @@ local function run(n, priority, group, delay, keyed, blobs)
     else
       if keyed then known[#known + 1] = '0' end
       new = new + 1
-      local rec = prefix .. sub(D, 3 * low + 1, 3 * low + 3) .. ARGV[at + 1]
+      local rec = begin .. number[i] .. ARGV[at + 1]
       ids[new], fields[2 * new - 1], fields[2 * new] = id, id, rec
       if blobs then
         local h, label = open(rec)
         eachBlob(rec, label, h, ref)
       end
     end
-    at, low = at + 2, low + 1
-    if low == 1000 then
-      high, low = high + 1, 0
-      prefix = begin .. digits(high)
-    end
+    at = at + 2
   end
   if not keyed then known[#known + 1] = string.rep('0', n) end
   if new == 0 then return end
