@@ -1,6 +1,7 @@
 package chaos_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -38,6 +39,7 @@ type part struct {
 	Queue string
 	Dir   string
 	Lease time.Duration
+	Tasks int // of a worker, at a time; 0: 4
 
 	From, To int // of a submitter's tasks
 
@@ -134,7 +136,7 @@ func beWorker(ctx context.Context, p *part) error {
 	if err != nil {
 		return err
 	}
-	err = queue.New(b, p.Queue).Work(ctx, queue.WorkConfig{Concurrency: 4, Lease: p.Lease, Name: p.Name,
+	err = queue.New(b, p.Queue).Work(ctx, queue.WorkConfig{Concurrency: cmp.Or(p.Tasks, 4), Lease: p.Lease, Name: p.Name,
 		Ready: func() { fmt.Println("ready") }})
 	if closing := b.Close(); err == nil {
 		err = closing

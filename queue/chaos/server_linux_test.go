@@ -18,7 +18,8 @@ import (
 // server is a broker's server in a process of its own, at an address that stays.
 type server struct {
 	*stage
-	kind    string // "redis" or "nats"
+	kind    string // one of kinds
+	lossy   bool   // it may lose something when it is killed
 	socket  string // of redis
 	relay   *relay // to nats
 	process *process
@@ -31,14 +32,14 @@ type server struct {
 type outage struct{ down, up time.Time }
 
 // kinds are the brokers that are put to the test.
-var kinds = []string{"redis", "nats"}
+var kinds = []string{"redis", "redis-always", "nats"}
 
-// startServer starts a server of a kind. Redis writes to its append-only file as it is delivered:
-// to the disk once a second.
+// startServer starts a server of a kind. "redis" writes to its append-only file as it is delivered:
+// once a second to the disk; "redis-always" before it answers.
 func startServer(s *stage, kind string, env ...string) *server {
 	s.t.Helper()
-	v := &server{stage: s, kind: kind, env: env}
-	if kind == "redis" {
+	v := &server{stage: s, kind: kind, lossy: kind == "redis", env: env}
+	if v.redis() {
 		need(s.t, "redis-server")
 		dir, err := os.MkdirTemp("", "chaos") // a socket's path is short
 		must(s.t, err)
@@ -65,10 +66,12 @@ func need(t testing.TB, program string) string {
 	return path
 }
 
+func (v *server) redis() bool { return v.kind != "nats" }
+
 func (v *server) files() string { return filepath.Join(v.dir, v.kind) }
 
 func (v *server) url() string {
-	if v.kind == "redis" {
+	if v.redis() {
 		return "unix://" + v.socket
 	}
 	return "nats://" + v.relay.address()
@@ -76,7 +79,7 @@ func (v *server) url() string {
 
 // dial connects to the server.
 func (v *server) dial() (net.Conn, error) {
-	if v.kind == "redis" {
+	if v.redis() {
 		return net.Dial("unix", v.socket)
 	}
 	address, _ := v.address.Load().(string)
@@ -95,8 +98,12 @@ func (v *server) start() {
 		return
 	}
 	_ = os.Remove(v.socket)
+	sync := "everysec"
+	if !v.lossy {
+		sync = "always"
+	}
 	cmd := exec.Command(need(v.t, "redis-server"), "--port", "0", "--unixsocket", v.socket, "--dir", v.files(), "--save", "",
-		"--daemonize", "no", "--appendonly", "yes", "--appendfsync", "everysec")
+		"--daemonize", "no", "--appendonly", "yes", "--appendfsync", sync)
 	cmd.Env = append(append(os.Environ(), v.mark), v.env...)
 	v.process = v.stage.start("redis-server", cmd, said.add)
 	said.wait(v.t, "eady to accept connections")
@@ -132,7 +139,7 @@ func (v *server) kill() {
 // restart ends the server as an operator does, and starts it again.
 func (v *server) restart() {
 	v.t.Helper()
-	if v.kind == "redis" {
+	if v.redis() {
 		must(v.t, v.process.cmd.Process.Signal(syscall.SIGTERM))
 	}
 	v.process.end(v.t)
