@@ -23,7 +23,8 @@ type call struct {
 	broker          *Broker
 	queue           string
 	end             func()
-	failed          error // why it was tried again, last
+	failed          error         // why it was tried again, last
+	linger          time.Duration // how long an answer is waited for when the method should have ended
 }
 
 // undated hides a deadline: with one rueidis would not see that the context is canceled before.
@@ -100,13 +101,27 @@ func (s *slots) give(slot int) {
 // a new connection waits until it is made, or not.
 func (c *call) send(ctx context.Context, command rueidis.Completed) rueidis.RedisResult {
 	answer := make(chan rueidis.RedisResult, 1)
-	c.broker.sends.Go(func() { answer <- c.broker.client.Do(undated{ctx}, command) })
+	while := ctx
+	if c.linger > 0 {
+		while = c.broker.ctx
+	}
+	c.broker.sends.Go(func() { answer <- c.broker.client.Do(undated{while}, command) })
 	select {
 	case result := <-answer:
 		return result
 	case <-ctx.Done():
-		return rueidis.NewErrorResult(ctx.Err())
 	}
+	if c.linger > 0 {
+		pause := time.NewTimer(c.linger)
+		defer pause.Stop()
+		select {
+		case result := <-answer:
+			return result
+		case <-pause.C:
+		case <-c.broker.ctx.Done():
+		}
+	}
+	return rueidis.NewErrorResult(ctx.Err())
 }
 
 // run runs a script, as often as it takes. The server answers a request that is repeated as
@@ -311,7 +326,8 @@ func parseEntries(list rueidis.RedisMessage) ([]entry, error) {
 }
 
 // list adds the queue to the list of queues, if this broker has not done so. The list is elsewhere
-// in a cluster than the queue, so no script can do both.
+// in a cluster than the queue, so no script can do both. A server that refuses this may not refuse the rest:
+// one without memory lets take what it has.
 func (c *call) list() error {
 	b := c.broker
 	b.mu.Lock()
@@ -324,6 +340,9 @@ func (c *call) list() error {
 		return build.Sadd().Key(b.place.prefix + ":queues").Member(c.queue).Build()
 	})
 	if err != nil {
+		if lasting(err) && c.Err() == nil {
+			return nil
+		}
 		return err
 	}
 	b.mu.Lock()

@@ -206,6 +206,32 @@ func TestContextEndsAMethodThatCannotReachItsServer(t *testing.T) {
 	}
 }
 
+// TestTakeThatIsGivenUpLosesNoLease: what the server has leased is returned, though the context has ended.
+func TestTakeThatIsGivenUpLosesNoLease(t *testing.T) {
+	s := startServer(t)
+	p := startProxy(t, s.socket)
+	b := open(t, "redis://"+p.address())
+	for range 20 {
+		if _, err := b.Submit(t.Context(), "q", []queue.Task{{ID: "t"}}); err != nil {
+			t.Fatal(err)
+		}
+		p.slow(5 * time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 7*time.Millisecond)
+		ds, err := b.Take(ctx, "q", queue.TakeRequest{Worker: "w", Max: 1, Lease: time.Hour})
+		cancel()
+		p.slow(0)
+		if err != nil { // it had not asked yet
+			ds, err = b.Take(t.Context(), "q", queue.TakeRequest{Worker: "w", Max: 1, Lease: time.Hour})
+		}
+		if err != nil || len(ds) != 1 {
+			t.Fatalf("Take gives %v, %v", ds, err)
+		}
+		if _, err := b.Settle(t.Context(), "q", []queue.Settlement{{Lease: queue.Lease{ID: "t", Token: ds[0].Token}, Worker: "w", Ending: queue.EndDone}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestServerErrorsThatLast are returned at once.
 func TestServerErrorsThatLast(t *testing.T) {
 	s := startServer(t)

@@ -57,11 +57,16 @@ type taken struct {
 	bell       string        // where a wait begins that misses nothing
 }
 
-// takeOnce takes what there is. It does not give up when ctx ends: what was leased must be
-// given to who asked, unless the server is away.
+// takeLinger is how long a Take waits for what it has asked for already when its context ends. What was
+// leased would else be nobody's until the leases end.
+const takeLinger = 2 * time.Second
+
+// takeOnce takes what there is.
 func (c *call) takeOnce(r queue.TakeRequest, listens int64) (t taken, err error) {
 	args := append(arguments(4), r.Worker, strconv.Itoa(min(r.Max, maxBatch)), strconv.FormatInt(millis(r.Lease), 10), strconv.FormatInt(listens, 10))
+	c.linger = takeLinger
 	answer, err := c.run(takeScript, args)
+	c.linger = 0
 	if err != nil {
 		return t, err
 	}
