@@ -47,7 +47,7 @@ type ended struct {
 
 func newDelivery(w *work, d *Delivery) *delivery {
 	it := &delivery{Delivery: *d, work: w}
-	it.ctx, it.cancel = context.WithCancelCause(w.life)
+	it.ctx, it.cancel = context.WithCancelCause(w.base)
 	return it
 }
 
@@ -61,6 +61,7 @@ func (d *delivery) run() *ended {
 	}
 	o, by, err := openBody(d.work.queue.name, d.ID, d.Body)
 	if err != nil {
+		d.work.config.Log.Warn("task refused", "queue", d.work.queue.name, "task", d.ID, "label", d.Label, "why", err)
 		return d.reject(err)
 	}
 	if d.Attempt > o.most() {
