@@ -20,6 +20,9 @@ const (
 	slice = 2 * time.Second
 	// answerPatience is how long a keeper may take to answer, besides.
 	answerPatience = 3 * time.Second
+	// orphaned is for how long nobody may keep a queue before another does: whoever has only lost
+	// the connection is there again by then, and has not to read the log anew.
+	orphaned = 300 * time.Millisecond
 	// pauseFor is how long one waits for a server that cannot be asked now.
 	pauseFor = 20 * time.Millisecond
 )
@@ -111,6 +114,7 @@ type asked struct {
 	began        time.Time
 	take, follow time.Duration // how long it is to wait, of a kind
 	misses       int           // times that no answer came
+	alone        time.Time     // since when nobody keeps the queue; zero: somebody does
 }
 
 // until asks again and again.
@@ -175,13 +179,16 @@ func (q *asked) once(ctx context.Context) (*answer, error) {
 	a, err := q.there(ctx, at)
 	switch {
 	case err == nil:
-		q.misses = 0
+		q.misses, q.alone = 0, time.Time{}
 		return a, nil
 	case ctx.Err() != nil:
 		return nil, err
 	case errors.Is(err, nats.ErrMaxPayload):
 		return nil, err
 	case errors.Is(err, nats.ErrNoResponders):
+		if q.alone.IsZero() {
+			q.alone = time.Now()
+		}
 	case at.Err() != nil: // something has changed
 		return &answer{status: statusMoved}, nil
 	case errors.Is(err, context.DeadlineExceeded):
@@ -195,25 +202,26 @@ func (q *asked) once(ctx context.Context) (*answer, error) {
 }
 
 // nobody does what is to be done when nobody keeps the queue: this Broker does, unless
-// there is no such queue and the request is not one that makes it.
+// there is no such queue and the request is not one that makes it, or who kept it
+// may only have lost the connection.
 func (q *asked) nobody(ctx context.Context, at context.Context) (*answer, error) {
-	if !q.r.makes() {
-		there, err := q.b.exists(ctx, q.token)
-		switch {
-		case err != nil && lasting(err):
-			return nil, err
-		case err != nil:
-			return &answer{status: statusMoved}, q.b.pause(ctx, pauseFor)
-		case !there:
-			return q.nothing(ctx, at), nil
-		}
+	again := &answer{status: statusMoved}
+	there, err := q.b.exists(ctx, q.token)
+	switch {
+	case err != nil && lasting(err):
+		return nil, err
+	case err != nil:
+		return again, q.b.pause(ctx, pauseFor)
+	case !there && !q.r.makes():
+		return q.nothing(ctx, at), nil
+	case there && !q.b.embedded && q.misses < 2 && time.Since(q.alone) < orphaned:
+		return again, q.b.pause(ctx, pauseFor)
 	}
-	err := q.b.claim(ctx, q.name, q.token)
-	if err != nil && !lasting(err) {
+	if err = q.b.claim(ctx, q.name, q.token); err != nil && !lasting(err) {
 		q.b.log.Debug("a queue was not claimed", "queue", q.name, "error", err)
 		err = q.b.pause(ctx, pauseFor)
 	}
-	return &answer{status: statusMoved}, err
+	return again, err
 }
 
 // makes tells whether the queue comes to be by the request.

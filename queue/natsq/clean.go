@@ -2,6 +2,7 @@ package natsq
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -33,8 +34,10 @@ func (k *keeper) upkeep() error {
 	}
 	waits := len(k.takers) > 0 || len(k.followers) > 0
 	if k.doubt.Swap(false) || waits && now-k.looked >= int64(lookAfter) {
-		if err := k.look(); err != nil {
+		if err := k.look(); errors.Is(err, errDeposed) {
 			return err
+		} else if err != nil { // there is no connection
+			k.doubt.Store(true)
 		}
 	}
 	if len(k.cuts) > 0 && k.cuts[0].at <= now {
@@ -44,10 +47,9 @@ func (k *keeper) upkeep() error {
 	return k.clean()
 }
 
-// look makes sure that nobody else writes the log. Who has lost its server learns that from
-// whoever asks for something.
+// look makes sure that nobody else writes the log.
 func (k *keeper) look() error {
-	ctx, cancel := context.WithTimeout(k.b.work, appendPatience)
+	ctx, cancel := context.WithTimeout(k.b.work, answerPatience)
 	defer cancel()
 	s, err := k.log.js.Stream(ctx, k.log.stream)
 	if err != nil {

@@ -153,6 +153,9 @@ func (k *keeper) idle() time.Duration {
 			first = min(first, t)
 		}
 	}
+	if k.doubt.Load() {
+		first = min(first, now+int64(pauseFor))
+	}
 	if len(k.cuts) > 0 {
 		first = min(first, k.cuts[0].at)
 	}

@@ -30,7 +30,7 @@ func (k *keeper) load(ctx context.Context) error {
 		return err
 	}
 	if first > floor+1 {
-		return fmt.Errorf("%w: records %d to %d are missing", errDamaged, floor+1, first-1)
+		return k.log.missing(ctx, floor+1, first-1)
 	}
 	if err := k.b.marks.check(k.token, k.log.last); err != nil {
 		return err

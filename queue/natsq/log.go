@@ -181,7 +181,7 @@ func (l *log) readAll(ctx context.Context, take func(record uint64, body []byte)
 	for next := uint64(1); ; {
 		n, err := l.readSome(ctx, next, func(record uint64, body []byte) error {
 			if len(l.sizes) > 0 && record != l.last+1 {
-				return fmt.Errorf("%w: records %d to %d are missing", errDamaged, l.last+1, record-1)
+				return l.missing(ctx, l.last+1, record-1)
 			}
 			if err := sound(record, body); err != nil {
 				return err
@@ -195,6 +195,21 @@ func (l *log) readAll(ctx context.Context, take func(record uint64, body []byte)
 			return err
 		}
 	}
+}
+
+// missing is why records did not come: the server has none, or they were lost on the way with the
+// connection. Who leads the stream knows.
+func (l *log) missing(ctx context.Context, from, to uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, answerPatience)
+	defer cancel()
+	s, err := l.js.Stream(ctx, l.stream)
+	if err != nil {
+		return err
+	}
+	if state := s.CachedInfo().State; state.FirstSeq > from || state.NumDeleted > 0 {
+		return fmt.Errorf("%w: records %d to %d are missing", errDamaged, from, to)
+	}
+	return errors.New("reading the log: messages were lost with the connection")
 }
 
 // readSome reads up to a number of records from one on.
