@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -26,24 +27,36 @@ type asked[T, R any] struct {
 	result R
 	err    error
 	done   chan struct{}
+	then   func(R, error) // instead of done
 }
 
 // ask adds an item to the next request and waits for its answer. When ctx ends
-// before, the item may have been asked for all the same.
+// before, the item may have been asked for all the same; one whose request has not begun
+// then is not.
 func (b *batcher[T, R]) ask(ctx context.Context, item T) (result R, err error) {
 	a := &asked[T, R]{ctx: ctx, item: item, done: make(chan struct{})}
-	b.mu.Lock()
-	b.waiting = append(b.waiting, a)
-	if b.running < b.parallel {
-		b.running++
-		go b.run()
-	}
-	b.mu.Unlock()
+	b.add(a)
 	select {
 	case <-a.done:
 		return a.result, a.err
 	case <-ctx.Done():
 		return result, context.Cause(ctx)
+	}
+}
+
+// send is ask that does not wait: then gets the answer, and must not block. It may get none
+// when ctx ends.
+func (b *batcher[T, R]) send(ctx context.Context, item T, then func(R, error)) {
+	b.add(&asked[T, R]{ctx: ctx, item: item, then: then})
+}
+
+func (b *batcher[T, R]) add(a *asked[T, R]) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.waiting = append(b.waiting, a)
+	if b.running < b.parallel {
+		b.running++
+		go b.run()
 	}
 }
 
@@ -61,7 +74,10 @@ func (b *batcher[T, R]) run() {
 			return
 		}
 		b.mu.Unlock()
-		b.request(batch)
+		batch = slices.DeleteFunc(batch, func(a *asked[T, R]) bool { return a.ctx.Err() != nil })
+		if len(batch) > 0 {
+			b.request(batch)
+		}
 	}
 }
 
@@ -95,6 +111,10 @@ func (b *batcher[T, R]) request(batch []*asked[T, R]) {
 		if i < len(results) && err == nil {
 			a.result = results[i]
 		}
-		close(a.done)
+		if a.then != nil {
+			a.then(a.result, err)
+		} else {
+			close(a.done)
+		}
 	}
 }

@@ -174,20 +174,7 @@ func (q *Queue) once(ctx context.Context, call *afar.Call, s *submission) (*afar
 func (q *Queue) through(ctx context.Context, call *afar.Call, s *submission) (*afar.Reply, error) {
 	w := q.ear.expect(s.id, false) // before there is anything to hear
 	defer q.ear.leave(s.id, w)
-	known, err := q.submit(ctx, call, s)
-	if err != nil {
-		return nil, notSubmitted(q, call.Function, err)
-	}
-	q.ear.submitted(w)
-	var end Event
-	switch {
-	case call.Log != nil || call.Progress != nil:
-		end, err = q.attend(ctx, call, s.id)
-	case known && !s.random:
-		end, err = q.end(ctx, s.id)
-	default:
-		end, err = w.wait(ctx)
-	}
+	end, err := q.pass(ctx, call, s, w)
 	if err != nil {
 		return nil, err
 	}
@@ -196,6 +183,37 @@ func (q *Queue) through(ctx context.Context, call *afar.Call, s *submission) (*a
 		return nil, err
 	}
 	return &afar.Reply{Output: output, Worker: end.Worker, Attempt: end.Attempt}, nil
+}
+
+// pass submits the call and waits for its task's end. Nobody but w waits for a task with
+// a random ID, so there is no need to wait until it is submitted too.
+func (q *Queue) pass(ctx context.Context, call *afar.Call, s *submission, w *wait) (Event, error) {
+	t, err := q.task(ctx, call, s)
+	if err != nil {
+		return Event{}, notSubmitted(q, call.Function, err)
+	}
+	attended := call.Log != nil || call.Progress != nil
+	if s.random && !attended {
+		q.submits.send(ctx, t, func(_ bool, err error) {
+			if err != nil {
+				err = notSubmitted(q, call.Function, err)
+			}
+			q.ear.submitted(t.ID, w, err)
+		})
+		return w.wait(ctx)
+	}
+	known, err := q.submits.ask(ctx, t)
+	if err != nil {
+		return Event{}, notSubmitted(q, call.Function, err)
+	}
+	q.ear.submitted(t.ID, w, nil)
+	switch {
+	case attended:
+		return q.attend(ctx, call, t.ID)
+	case known:
+		return q.end(ctx, t.ID)
+	}
+	return w.wait(ctx)
 }
 
 // abandonPatience is how long a caller that goes tries to cancel its task.

@@ -69,6 +69,9 @@ func parseOrder(body []byte) (*order, error) {
 
 func appendMap(dst []byte, m map[string]string) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(m)))
+	if len(m) == 0 {
+		return dst // most tasks have none: there is nothing to sort
+	}
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		dst = wire.AppendText(wire.AppendText(dst, k), m[k])
 	}

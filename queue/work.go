@@ -90,6 +90,7 @@ type work struct {
 	level  slog.Level
 	places places
 
+	base context.Context // of deliveries, which end one by one
 	life context.Context // of requests to the broker; ends when everything is settled
 	end  context.CancelFunc
 
@@ -127,7 +128,8 @@ func (q *Queue) Work(ctx context.Context, c WorkConfig) error {
 	w := &work{queue: q, config: c, level: c.Level.Level(), places: places{config: c},
 		line: make(chan *delivery, c.Concurrency+maxAhead), settles: make(chan *ended, maxBatch),
 		said: make(chan struct{}, 1), room: make(chan struct{}, 1), held: map[string]*delivery{}}
-	w.life, w.end = context.WithCancel(context.WithoutCancel(ctx))
+	w.base = context.WithoutCancel(ctx)
+	w.life, w.end = context.WithCancel(w.base)
 	defer w.end()
 	return w.serve(ctx)
 }
