@@ -345,7 +345,7 @@ func (r *request) bytes() int {
 
 // exists tells whether there is a queue.
 func (b *Broker) exists(ctx context.Context, token string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerPatience)
+	ctx, cancel := b.limit(ctx, answerPatience)
 	defer cancel()
 	_, err := b.js.Stream(ctx, b.names.log(token))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -395,7 +395,7 @@ func (b *Broker) retry(ctx context.Context, do func(context.Context) error) erro
 	stop := context.AfterFunc(b.ctx, func() { cancel(queue.ErrClosed) })
 	defer stop()
 	for {
-		limited, cancel := context.WithTimeout(ctx, answerPatience)
+		limited, cancel := b.limit(ctx, answerPatience)
 		err := do(limited)
 		cancel()
 		if err == nil || lasting(err) {
@@ -441,7 +441,18 @@ type epoch struct {
 	end context.CancelFunc
 }
 
-// epoch returns the one that is now.
+// limit limits what is asked of the server: to a time, and to the connection that there is
+// now, since an answer that was lost with it does not come.
+func (b *Broker) limit(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	limited, cancel := context.WithTimeout(ctx, d)
+	stop := context.AfterFunc(b.epoch(""), cancel)
+	return limited, func() {
+		stop()
+		cancel()
+	}
+}
+
+// epoch returns the one that is now. That of no queue is the connection's.
 func (b *Broker) epoch(token string) context.Context {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -75,7 +75,7 @@ func (b *Broker) claim(ctx context.Context, name, token string) error {
 // that one, if it can be reached, since it is nearest to the data.
 func (b *Broker) claimNow(name, token string) error {
 	if !b.embedded {
-		ctx, cancel := context.WithTimeout(b.ctx, summonPatience)
+		ctx, cancel := b.limit(b.ctx, summonPatience)
 		defer cancel()
 		msg, err := b.conn.RequestWithContext(ctx, b.names.summon(), []byte(name))
 		if err == nil && len(msg.Data) > 0 {
@@ -120,7 +120,7 @@ func (b *Broker) newKeeper(name, token string) *keeper {
 	k := &keeper{
 		b: b, queue: name, token: token, id: randomNumber(), done: make(chan struct{}),
 		workers: map[string]int64{}, ledger: newLedger(),
-		log: log{js: b.js, conn: b.conn, stream: b.names.log(token), to: b.names.logSubject(token)},
+		log: log{js: b.js, conn: b.conn, limit: b.limit, stream: b.names.log(token), to: b.names.logSubject(token)},
 	}
 	k.inbox.signal = make(chan struct{}, 1)
 	k.ctx, k.stop = context.WithCancelCause(b.ctx)
@@ -180,7 +180,7 @@ func (i *inbox) isOpen() bool {
 
 // stream makes the stream of a queue's log, if there is none.
 func (b *Broker) stream(ctx context.Context, name, token string) error {
-	ctx, cancel := context.WithTimeout(ctx, appendPatience)
+	ctx, cancel := b.limit(ctx, appendPatience)
 	defer cancel()
 	_, err := b.js.Stream(ctx, b.names.log(token))
 	if !errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -238,8 +238,9 @@ func (k *keeper) doubts() {
 	}
 }
 
-// disconnected says so in the log.
+// disconnected makes all ask again who wait for an answer of the server.
 func (b *Broker) disconnected(err error) {
+	b.news("")
 	if err != nil {
 		b.log.Warn("the connection to NATS was lost", "error", err)
 	}

@@ -49,7 +49,7 @@ func (k *keeper) upkeep() error {
 
 // look makes sure that nobody else writes the log.
 func (k *keeper) look() error {
-	ctx, cancel := context.WithTimeout(k.b.work, answerPatience)
+	ctx, cancel := k.b.limit(k.b.work, answerPatience)
 	defer cancel()
 	s, err := k.log.js.Stream(ctx, k.log.stream)
 	if err != nil {

@@ -104,6 +104,8 @@ func (k *keeper) claim(ctx context.Context) error {
 	}
 	k.rec, k.facts = codec{}, 0
 	began := time.Now()
+	ctx, cancel := k.b.limit(ctx, answerPatience)
+	defer cancel()
 	s, err := k.log.js.Stream(ctx, k.log.stream)
 	if err != nil {
 		return err

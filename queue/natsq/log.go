@@ -46,6 +46,7 @@ type log struct {
 	conn   *nats.Conn
 	stream string
 	to     string // the subject
+	limit  func(context.Context, time.Duration) (context.Context, context.CancelFunc)
 
 	last    uint64 // the record that was written or read last
 	floor   uint64 // records up to this are not needed, and may be deleted
@@ -100,7 +101,7 @@ func (l *log) append(ctx context.Context, body []byte) error {
 
 // publish writes a record once.
 func (l *log) publish(ctx context.Context, body []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, answerPatience)
+	ctx, cancel := l.limit(ctx, answerPatience)
 	defer cancel()
 	msg := &nats.Msg{Subject: l.to, Data: body}
 	ack, err := l.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequence(l.last),
@@ -117,7 +118,7 @@ func (l *log) publish(ctx context.Context, body []byte) error {
 
 // has tells whether the next record is there. It is an error if another one is.
 func (l *log) has(ctx context.Context, body []byte) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerPatience)
+	ctx, cancel := l.limit(ctx, answerPatience)
 	defer cancel()
 	s, err := l.js.Stream(ctx, l.stream)
 	if err != nil {
@@ -163,7 +164,7 @@ func (l *log) read(ctx context.Context, record uint64) ([]byte, error) {
 	if n := len(l.recents); n > 0 && record >= l.recents[0].record && record <= l.recents[n-1].record {
 		return l.recents[record-l.recents[0].record].bytes, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, appendPatience)
+	ctx, cancel := l.limit(ctx, appendPatience)
 	defer cancel()
 	s, err := l.js.Stream(ctx, l.stream)
 	if err != nil {
@@ -200,7 +201,7 @@ func (l *log) readAll(ctx context.Context, take func(record uint64, body []byte)
 // missing is why records did not come: the server has none, or they were lost on the way with the
 // connection. Who leads the stream knows.
 func (l *log) missing(ctx context.Context, from, to uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, answerPatience)
+	ctx, cancel := l.limit(ctx, answerPatience)
 	defer cancel()
 	s, err := l.js.Stream(ctx, l.stream)
 	if err != nil {
@@ -214,7 +215,7 @@ func (l *log) missing(ctx context.Context, from, to uint64) error {
 
 // readSome reads up to a number of records from one on.
 func (l *log) readSome(ctx context.Context, from uint64, take func(uint64, []byte) error) (n int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, appendPatience)
+	ctx, cancel := l.limit(ctx, appendPatience)
 	defer cancel()
 	inbox := l.conn.NewInbox()
 	sub, err := l.conn.SubscribeSync(inbox)
