@@ -255,6 +255,62 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// What is damaged in the caller's caches hurts nobody.
+func TestDamagedCaches(t *testing.T) {
+	d := startNode(t)
+	caches := filepath.Join(os.Getenv("XDG_CACHE_HOME"), "afar")
+	program := func(on string) {
+		t.Helper()
+		args := []string{"run", ".", "copy"}
+		if on != "" {
+			args = []string{"run", "--on", on, ".", "copy"}
+		}
+		s := start(t, strings.NewReader("text"), args...).end()
+		if s.code != 7 || s.out != "text" {
+			t.Errorf("on %q: %+v", on, s)
+		}
+	}
+	// each does something with every file that the pattern stands for.
+	each := func(do func(path string) error, pattern ...string) {
+		t.Helper()
+		paths, err := filepath.Glob(filepath.Join(pattern...))
+		must(t, err)
+		if len(paths) == 0 {
+			t.Fatalf("there is no %s", pattern)
+		}
+		for _, path := range paths {
+			must(t, do(path))
+		}
+	}
+	truncate := func(path string) error { return os.Truncate(path, 100_000) }
+	script := func(path string) error { return os.WriteFile(path, []byte("#!/bin/sh\necho evil\n"), 0o700) }
+	locked := func(path string) error { return os.Chmod(path, 0o600) }
+	program("")
+	for _, damage := range []func(string) error{truncate, script, locked} {
+		each(damage, caches, "run", "*")
+		program("")
+	}
+	node := filepath.Join(caches, "..", "..", "node", "images")
+	for on, images := range map[string]string{d.target: node, "exec:sh": filepath.Join(caches, "images")} {
+		program(on)
+		each(overwrite, caches, "gzip", "*.gz")
+		each(os.Remove, images, strings.Repeat("[0-9a-f]", 64))
+		program(on)
+	}
+}
+
+// overwrite changes 10 kB in the middle of a file.
+func overwrite(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	for i := range 10_000 {
+		data[len(data)/2+i] ^= 0x55
+	}
+	return os.WriteFile(path, data, 0o600)
+}
+
 // Signals go to the program.
 func TestRunSignal(t *testing.T) {
 	d := startNode(t)

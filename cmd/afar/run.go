@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/signal"
@@ -105,18 +104,35 @@ func runHere(ctx context.Context, build func(system string) (*ship.Image, error)
 	if err != nil {
 		return err
 	}
-	if !images.Has(image.Hash()) {
-		r, err := image.Open()
-		if err != nil {
-			return err
+	path, err := stored(ctx, images, image)
+	if err != nil {
+		return err
+	}
+	return become(path, args)
+}
+
+// stored returns the path of an image, which is stored unless it is there already. What is there by its name, but has
+// become something else, is replaced.
+func stored(ctx context.Context, images *agent.Images, image *ship.Image) (path string, err error) {
+	if path, ok := images.Path(image.Hash()); ok {
+		there, err := ship.File(path, image.System())
+		if err == nil && there.Hash() == image.Hash() && os.Chmod(path, 0o700) == nil {
+			return path, nil
 		}
-		defer r.Close()
-		if err := images.Put(ctx, image.Hash(), image.Size(), r); err != nil {
-			return err
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
 		}
 	}
-	path, _ := images.Path(image.Hash())
-	return become(path, args)
+	r, err := image.Open()
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	if err := images.Put(ctx, image.Hash(), image.Size(), r); err != nil {
+		return "", err
+	}
+	path, _ = images.Path(image.Hash())
+	return path, nil
 }
 
 // runThere runs a program on another host.
@@ -179,12 +195,11 @@ func relay(ctx context.Context, signals <-chan os.Signal, names chan<- string, b
 
 // bring sees to it that the image is there.
 func bring(ctx context.Context, place *agent.Place, image *ship.Image) error {
-	blob, size, err := image.Compressed()
+	size, err := image.CompressedSize()
 	if err != nil {
 		return err
 	}
-	defer blob.Close()
-	_, err = place.PutImage(ctx, image.Hash(), size, func() (io.ReadCloser, error) { return io.NopCloser(blob), nil })
+	_, err = place.PutImage(ctx, image.Hash(), size, image.Compressed)
 	return err
 }
 

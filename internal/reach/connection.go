@@ -91,10 +91,7 @@ func tryShell(ctx context.Context, via Via, a *Address, c *Config, bring bootstr
 
 // compress has an image compressed, if it is not yet.
 func compress(image *ship.Image) error {
-	r, _, err := image.Compressed()
-	if err == nil {
-		err = r.Close()
-	}
+	_, err := image.CompressedSize()
 	return err
 }
 
@@ -155,12 +152,11 @@ func secure(ctx context.Context, link launch.Link, a *Address) (launch.Link, err
 
 // bring sees to it that the node has the program.
 func (n *connection) bring(ctx context.Context, image *ship.Image) error {
-	blob, size, err := image.Compressed()
+	size, err := image.CompressedSize()
 	if err != nil {
 		return err
 	}
-	defer blob.Close()
-	_, err = n.place.PutImage(ctx, image.Hash(), size, func() (io.ReadCloser, error) { return io.NopCloser(blob), nil })
+	_, err = n.place.PutImage(ctx, image.Hash(), size, image.Compressed)
 	if err != nil {
 		return fmt.Errorf("the node did not take the program: %w", err)
 	}

@@ -63,9 +63,33 @@ func (b *build) run(ctx context.Context, name func(*Image) string) (*Image, erro
 		return nil, noProgram(b.system, err)
 	}
 	if cache != "" {
-		_ = tidy(string(cache), cacheLimit, func(string) bool { return true })
+		_ = cache.tidy()
 		// The image has the file open: if it cannot be renamed, it is only not there the next time.
-		_ = os.Rename(path, filepath.Join(string(cache), name(image)))
+		if os.Rename(path, filepath.Join(string(cache), name(image))) == nil {
+			cache.say(name(image), image.hash)
+		}
+	}
+	return image, nil
+}
+
+// built returns what was built before by a name, if it still is what was built.
+func built(name, system string) (*Image, error) {
+	cache := userCache(buildCache)
+	file, err := cache.open(name)
+	if err != nil {
+		return nil, err
+	}
+	image, err := newImage(file, system)
+	var sum string
+	if err == nil {
+		sum, err = cache.said(name, "")
+	}
+	if err == nil && image.hash != sum {
+		err = errDamaged
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, err
 	}
 	return image, nil
 }

@@ -103,11 +103,10 @@ func (s *session) run(ctx context.Context) (*Arrival, error) {
 	} else if err != nil {
 		return nil, s.log.fail(err)
 	}
-	compressed, packed, err := image.Compressed()
+	packed, err := image.CompressedSize()
 	if err != nil {
 		return nil, s.log.fail(err)
 	}
-	_ = compressed.Close()
 	s.log.reach(StageUpload)
 	cached, err := s.install(ctx, image, packed)
 	if err != nil {
@@ -160,12 +159,9 @@ func (s *session) install(ctx context.Context, image *Image, packed int64) (cach
 			close(s.started)
 			return words[1] == "have", nil
 		case "need gzip":
-			err = s.upload(image.Compressed)
+			err = s.upload(packed, image.Compressed)
 		case "need raw":
-			err = s.upload(func() (io.ReadCloser, int64, error) {
-				r, err := image.Open()
-				return r, image.Size(), err
-			})
+			err = s.upload(image.Size(), image.Open)
 		case "sent":
 			s.sendText("go\n")
 		default:
@@ -185,11 +181,11 @@ func (s *session) install(ctx context.Context, image *Image, packed int64) (cach
 
 // upload sends exactly as many bytes as were announced. Nothing may follow them until the far side says something: its
 // head may take more from a pipe than it passes on.
-func (s *session) upload(open func() (io.ReadCloser, int64, error)) error {
+func (s *session) upload(size int64, open func() (io.ReadCloser, error)) error {
 	if s.uploads++; s.uploads > uploadLimit {
 		return errors.New("the far side wants the image again and again")
 	}
-	r, size, err := open()
+	r, err := open()
 	if err != nil {
 		return err
 	}
@@ -217,11 +213,9 @@ func (s *session) refused(words []string, image *Image) error {
 		}
 		return s.log.fail(errors.New("there is none that programs can be written to and executed in"))
 	case "error hash":
-		image.forgetCompressed()
 		s.log.reach(StageHash)
 		return s.log.fail(fmt.Errorf("what arrived is not image %s", image.Hash()))
 	case "error upload":
-		image.forgetCompressed()
 		return s.log.fail(errors.New("what arrived cannot be decompressed"))
 	}
 	return s.log.fail(fmt.Errorf("the far side answers %q", words))

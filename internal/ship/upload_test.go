@@ -222,6 +222,7 @@ func TestWrongHash(t *testing.T) {
 				}
 				dir := t.TempDir()
 				wrong := program(t, 1<<20)
+				wrong.compressed = pretend(gzipOf(t, wrong))
 				wrong.hash = program(t, 0).Hash()
 				f := start(t, shell, home(dir, bin...))
 				_, err := Bootstrap(within(t), f, give(wrong))
@@ -233,32 +234,63 @@ func TestWrongHash(t *testing.T) {
 	})
 }
 
-// What gzip does not take for its own is refused, too, and the caller compresses anew the next time.
+// What gzip does not take for its own is refused, too, and nothing stays of it.
 func TestDamagedGzip(t *testing.T) {
 	inShells(t, func(t *testing.T, shell []string) {
 		image, dir := program(t, 1<<20), t.TempDir()
-		r, size, err := image.Compressed()
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		data[size/2] ^= 1
-		image.compressed = io.NewSectionReader(bytes.NewReader(data), 0, size)
+		data := gzipOf(t, image)
+		data[len(data)/2] ^= 1
+		right := image.compressed
+		image.compressed = pretend(data) // the way to the far side may do that
 		f := start(t, shell, home(dir))
-		_, err = Bootstrap(within(t), f, give(image))
+		_, err := Bootstrap(within(t), f, give(image))
 		if e, ok := errors.AsType[*Error](err); !ok || e.Stage != StageUpload && e.Stage != StageHash {
 			t.Fatal(err)
 		}
 		f.wait()
 		onlyImage(t, dir, nil)
-		if _, err := os.Stat(filepath.Join(string(userCache(gzipCache)), image.Hash()+".gz")); err == nil {
-			t.Error("the damaged file is still there")
-		}
+		image.compressed = right
 		bootstrap(t, start(t, shell, home(dir)), image)
 	})
+}
+
+// A damaged file in the caller's cache hurts nobody: the first attempt succeeds.
+func TestDamagedGzipCache(t *testing.T) {
+	inShells(t, func(t *testing.T, shell []string) {
+		image := program(t, 1<<20)
+		if _, err := image.CompressedSize(); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(string(userCache(gzipCache)), image.Hash()+".gz")
+		for _, image := range []*Image{image, {file: image.file, size: image.size, hash: image.hash, system: image.system}} {
+			if err := overwrite(path, 500_000, 10_000); err != nil {
+				t.Fatal(err)
+			}
+			if arrival, _ := bootstrap(t, start(t, shell, home(t.TempDir())), image); arrival.Cached {
+				t.Error("it was not sent")
+			}
+		}
+	})
+}
+
+// gzipOf returns an image's compressed bytes.
+func gzipOf(t *testing.T, image *Image) []byte {
+	t.Helper()
+	r, err := image.Compressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	data, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// pretend has bytes taken for a compressed image.
+func pretend(data []byte) *compressed {
+	return &compressed{io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), hashOf(data)}
 }
 
 // A damaged image in the cache, as a host that loses its power may leave it, is replaced.
