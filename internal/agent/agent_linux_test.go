@@ -209,9 +209,15 @@ func TestRunDaemon(t *testing.T) {
 // What cannot be run is said.
 func TestRunRefused(t *testing.T) {
 	p, launch := runs(t)
+	in := func(dir string) *wire.Launch {
+		l := launch("copy")
+		l.Dir = dir
+		return l
+	}
 	for what, l := range map[string]*wire.Launch{
-		"is not here":  {Image: strings.Repeat("0", 64)},
-		"no such file": func() *wire.Launch { l := launch("copy"); l.Dir = "/nowhere"; return l }(),
+		"is not here": {Image: strings.Repeat("0", 64)},
+		"working directory of the program: stat /nowhere: no such file":      in("/nowhere"),
+		"working directory of the program: /proc/version is not a directory": in("/proc/version"),
 	} {
 		if _, err := p.Run(within(t), l, agent.Streams{}); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%v does not say %q", err, what)
