@@ -46,8 +46,12 @@ go to it, and its exit code comes back. The target needs no Go.
 
 // runProgram is afar run.
 func runProgram(ctx context.Context, c *cli.Command) error {
-	if !c.Args().Present() {
+	if strings.TrimSpace(c.Args().First()) == "" {
 		return usage("%s needs a package", c.FullName())
+	}
+	patience, err := timeout(c)
+	if err != nil {
+		return err
 	}
 	pkg, args := c.Args().First(), c.Args().Tail()
 	if len(args) > 0 && args[0] == "--" {
@@ -58,7 +62,7 @@ func runProgram(ctx context.Context, c *cli.Command) error {
 			ship.BuildFlags{Tags: c.String("tags"), LDFlags: c.String("ldflags"), Trimpath: c.Bool("trimpath")})
 		return image, notBuilt(ctx, pkg, err)
 	}
-	if c.String("on") == "" {
+	if !c.IsSet("on") {
 		return runHere(ctx, build, args)
 	}
 	t, err := target.Parse(c.String("on"))
@@ -70,7 +74,7 @@ func runProgram(ctx context.Context, c *cli.Command) error {
 	case t.Remote == nil:
 		return usage("%s is this host: leave --on out", t.Text)
 	}
-	return runThere(ctx, c, t, build, args)
+	return runThere(ctx, c, t, patience, build, args)
 }
 
 // notBuilt says of which package there is no program.
@@ -136,7 +140,8 @@ func stored(ctx context.Context, images *agent.Images, image *ship.Image) (path 
 }
 
 // runThere runs a program on another host.
-func runThere(ctx context.Context, c *cli.Command, t *target.Target, build func(system string) (*ship.Image, error), args []string) error {
+func runThere(ctx context.Context, c *cli.Command, t *target.Target, patience time.Duration,
+	build func(system string) (*ship.Image, error), args []string) error {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, passed...)
 	defer signal.Stop(signals)
@@ -146,7 +151,7 @@ func runThere(ctx context.Context, c *cli.Command, t *target.Target, build func(
 	begun := make(chan struct{})
 	go relay(ctx, signals, names, begun, cancel)
 
-	h := reach.New(reach.Here{}, *t.Remote, hostConfig(c, t, c.Duration("timeout")))
+	h := reach.New(reach.Here{}, *t.Remote, hostConfig(c, t, patience))
 	defer h.Close()
 	place, hello, err := h.Place(ctx)
 	if err != nil {

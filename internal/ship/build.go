@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,6 +60,9 @@ func (b *build) run(ctx context.Context, name func(*Image) string) (*Image, erro
 		return nil, noProgram(b.system, err)
 	}
 	image, err := File(path, b.system)
+	if err != nil && isArchive(path) {
+		err = errors.New("it is not a main package")
+	}
 	if err != nil {
 		return nil, noProgram(b.system, err)
 	}
@@ -92,6 +96,18 @@ func built(name, system string) (*Image, error) {
 		return nil, err
 	}
 	return image, nil
+}
+
+// isArchive tells whether a file is what the go command makes of a package without a main function.
+func isArchive(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	magic := make([]byte, 8)
+	_, err = io.ReadFull(file, magic)
+	return err == nil && string(magic) == "!<arch>\n"
 }
 
 // arguments are those of the go command.

@@ -353,6 +353,8 @@ func TestBuild(t *testing.T) {
 	}
 	_, err := Build(t.Context(), m.dir, "./cmd/missing", host, BuildFlags{})
 	wantError(t, err, StageNoProgram, "cmd/missing")
+	_, err = Build(t.Context(), m.dir, "fmt", host, BuildFlags{})
+	wantError(t, err, StageNoProgram, "not a main package")
 	_, err = Build(t.Context(), m.dir, "./cmd/p", "-x/../y", BuildFlags{})
 	wantError(t, err, StageUnknownSystem)
 	_, err = Build(t.Context(), m.dir, "", host, BuildFlags{})
