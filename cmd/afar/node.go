@@ -85,6 +85,9 @@ func serveNode(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	if overTCP(c) {
+		warn(config)
+	}
 	ctx, drain := context.WithCancel(ctx)
 	served := make(chan error, 1)
 	go func() { served <- n.Serve(ctx, listeners...) }()
@@ -156,9 +159,6 @@ func nodeConfig(c *cli.Command) (node.Config, error) {
 	config.Key, err = trust.LoadKey(files.Key)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("the node has no key: run: afar key new --key %s", files.Key)
-	}
-	if err == nil {
-		warn(config)
 	}
 	return config, err
 }
