@@ -21,7 +21,7 @@ type Order struct {
 
 // Command runs a command. The worker's Link is the command's standard input and output, and Exit.Stderr the last of what
 // it printed to its standard error. Like a worker of this program it leads a process group, which ends with it. When this
-// process dies, however it does, the command finds the end of its input, and on Linux it is killed.
+// process dies, however it does, the command finds the end of its input, and on Linux it gets SIGTERM.
 //
 // On an error nothing was started and nothing is left open.
 func Command(o Order) (*Worker, error) {
