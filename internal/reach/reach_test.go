@@ -256,7 +256,11 @@ func TestReasons(t *testing.T) {
 		{"", 0, &ship.Error{Stage: ship.StageNoDirectory}, NoDirectory, false},
 		{"", 0, &ship.Error{Stage: ship.StageStart}, NotStarted, false},
 		{"", 255, &ship.Error{Stage: ship.StageUpload}, Lost, true},
-		{"", -1, errSilent, TimedOut, true},
+		{"", -1, ship.ErrSilent, TimedOut, true},
+		{"", -1, &ship.Error{Stage: ship.StageNoShell, Err: ship.ErrSilent}, TimedOut, true},
+		{"", -1, &ship.Error{Stage: ship.StageUpload, Err: ship.ErrSilent}, TimedOut, true},
+		{"", -1, &ship.Error{Stage: ship.StageStart, Err: ship.ErrSilent}, NotStarted, false},
+		{"", 0, &ship.Error{Stage: ship.StageTerminal}, Other, false},
 		{"", 1, errors.New("something else"), Other, false},
 	} {
 		err := explain(t.Context(), &ssh, test.err, &launch.Exit{Code: test.code, Stderr: test.said})
@@ -313,16 +317,25 @@ func TestReasonsOfCommands(t *testing.T) {
 
 // An error names its host and its reason once.
 func TestErrorsSayItOnce(t *testing.T) {
+	ssh, exec := Address{Scheme: "ssh", Host: "h"}, Address{Scheme: "exec", Command: []string{"box"}}
+	staged := func(stage ship.Stage, output string) error {
+		return &ship.Error{Stage: stage, System: "linux/arm64", Output: output, Err: errors.New("because")}
+	}
 	tcp, unix := Address{Scheme: "tcp", Network: "127.0.0.1:7227"}, Address{Scheme: "unix", Network: "/s"}
 	for want, err := range map[string]error{
-		"127.0.0.1:7227: connection refused":                 explain(t.Context(), &tcp, syscall.ECONNREFUSED, nil),
-		"127.0.0.1:7227: host unreachable: no route to host": explain(t.Context(), &tcp, syscall.EHOSTUNREACH, nil),
-		"h: connection refused":                              Dialed("h", syscall.ECONNREFUSED),
-		"/s: connection refused: no such file or directory":  explain(t.Context(), &unix, &os.PathError{Op: "connect", Path: "/s", Err: syscall.ENOENT}, nil),
-		"127.0.0.1:7227: failed: no such file or directory":  explain(t.Context(), &tcp, syscall.ENOENT, nil),
+		"ssh to h: no program for its architecture: linux/arm64: because":   explain(t.Context(), &ssh, staged(ship.StageNoProgram, ""), nil),
+		"ssh to h: no space: because; the last output was:\n\tdf":           explain(t.Context(), &ssh, staged(ship.StageNoSpace, "df"), nil),
+		"ssh to h: the program did not start: because":                      explain(t.Context(), &ssh, staged(ship.StageStart, ""), nil),
+		"ssh to h: connection lost: while the program was brought: because": explain(t.Context(), &ssh, staged(ship.StageUpload, ""), nil),
+		"box: no shell: because (exit status 127)":                          explain(t.Context(), &exec, staged(ship.StageNoShell, ""), &launch.Exit{Code: 127}),
+		"127.0.0.1:7227: connection refused":                                explain(t.Context(), &tcp, syscall.ECONNREFUSED, nil),
+		"127.0.0.1:7227: host unreachable: no route to host":                explain(t.Context(), &tcp, syscall.EHOSTUNREACH, nil),
+		"h: connection refused":                                             Dialed("h", syscall.ECONNREFUSED),
+		"/s: connection refused: no such file or directory":                 explain(t.Context(), &unix, &os.PathError{Op: "connect", Path: "/s", Err: syscall.ENOENT}, nil),
+		"127.0.0.1:7227: failed: no such file or directory":                 explain(t.Context(), &tcp, syscall.ENOENT, nil),
 	} {
 		var e *Error
-		if err.Error() != want || !errors.As(err, &e) || e.Passing() == (e.Reason == Other) {
+		if err.Error() != want || !errors.As(err, &e) {
 			t.Errorf("got %q, want %q", err, want)
 		}
 	}
