@@ -229,12 +229,29 @@ type onConnection struct {
 
 func (o *onConnection) Read(p []byte) (int, error) {
 	n, err := o.Link.Read(p)
-	if err != nil && err != io.EOF && !errors.Is(err, os.ErrClosed) {
-		if end := o.connection.conn.Session().Err(); end != nil {
-			err = o.connection.lost(o.where, end)
-		}
+	if err == io.EOF {
+		return n, err
 	}
-	return n, err
+	return n, o.why(err)
+}
+
+func (o *onConnection) Write(p []byte) (int, error) {
+	n, err := o.Link.Write(p)
+	return n, o.why(err)
+}
+
+// Writev is Write of several.
+func (o *onConnection) Writev(bufs ...[]byte) error { return o.why(o.Link.Writev(bufs...)) }
+
+// why gives an error of the link its cause, if that is the connection's end.
+func (o *onConnection) why(err error) error {
+	if err == nil || errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	if end := o.connection.conn.Session().Err(); end != nil {
+		return o.connection.lost(o.where, end)
+	}
+	return err
 }
 
 // held keeps what the way to a host prints until it is known whether it leads there:

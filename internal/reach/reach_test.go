@@ -28,6 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type village struct {
 	dials atomic.Int64
 	fail  atomic.Pointer[error] // what the next connections fail with
+	hasty atomic.Bool           // agents close their links as soon as they have said hello
 	hold  chan struct{}         // if set, connections wait for it
 
 	mu    sync.Mutex
@@ -56,13 +57,17 @@ func (v *village) Dial(ctx context.Context, network, address string) (launch.Lin
 	v.links = append(v.links, far)
 	v.mu.Unlock()
 	v.wg.Go(func() {
-		_ = agent.Serve(far, wire.Hello{Image: "image"}, &agent.Server{
+		s := agent.Begin(far, wire.Hello{Image: "image"}, &agent.Server{
 			Start: func(l *wire.Launch, _ func([]byte)) (*launch.Worker, error) {
-				if l.ID == "unwanted" {
+				if l.ID == "unwanted" || v.hasty.Load() {
 					return nil, errors.New("no more workers for you")
 				}
 				return launch.InProcess(launch.Spec{ID: l.ID}, func(link launch.Link) { _, _ = io.Copy(link, link) }), nil
 			}})
+		if v.hasty.Load() {
+			s.Close()
+		}
+		_ = s.Wait()
 	})
 	return near, nil
 }
@@ -124,16 +129,20 @@ func TestOneConnectionPerHost(t *testing.T) {
 	}
 }
 
+// A host within reach that gives no worker says why, and keeps its connection.
 func TestRefusalIsTheHosts(t *testing.T) {
 	v := &village{}
 	h := New(v, somewhere, Config{Patience: time.Minute})
 	_, _, err := h.Start(t.Context(), launch.Spec{ID: "unwanted"}, 1)
-	if err == nil || err.Error() != "/there: no more workers for you" {
+	if err == nil || err.Error() != "/there: worker refused: no more workers for you" {
 		t.Errorf("got %v", err)
 	}
 	var e *Error
-	if errors.As(err, &e) {
-		t.Error("a host that refuses is within reach")
+	if !errors.As(err, &e) || e.Reason != Denied || e.Passing() {
+		t.Errorf("%#v", e)
+	}
+	if _, _, err := h.Start(t.Context(), launch.Spec{ID: "another"}, 1); err != nil || v.dials.Load() != 1 {
+		t.Errorf("%v, %d connections", err, v.dials.Load())
 	}
 	h.Close()
 	v.wg.Wait()
