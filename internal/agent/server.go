@@ -153,15 +153,16 @@ func (v *Server) over(st *started) {
 	}
 }
 
-// attach takes the stream for the bytes of something.
+// attach takes the stream for the bytes of something. It does so under the lock, so
+// that over finds it, or it finds that there is nothing any more.
 func (v *Server) attach(s *mux.Stream, rest *wire.Reader) error {
 	id := rest.Uvarint()
 	if err := rest.End(); err != nil {
 		return err
 	}
 	v.mu.Lock()
+	defer v.mu.Unlock()
 	st := v.started[id]
-	v.mu.Unlock()
 	if st == nil {
 		return fmt.Errorf("nothing was started by stream %d", id)
 	}

@@ -30,7 +30,7 @@ func TestManyAtOnce(t *testing.T) {
 	for i := range 20 {
 		f := start(t, argv[i%len(argv)], home(dir))
 		group.Go(func() {
-			arrival, err := Bootstrap(within(t), f, give(image))
+			arrival, err := Bootstrap(within(t), f, 0, give(image))
 			if err != nil {
 				t.Error(err)
 				return
@@ -96,7 +96,7 @@ func halfWay(t *testing.T, f *far, image *Image) (*gate, func() (*Arrival, error
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		arrival, err = Bootstrap(within(t), g, give(image))
+		arrival, err = Bootstrap(within(t), g, 0, give(image))
 	}()
 	select {
 	case <-g.reached:
@@ -139,7 +139,7 @@ func TestStalledUploader(t *testing.T) {
 		slow := start(t, shell, home(dir))
 		g, ended := halfWay(t, slow, image)
 		next := start(t, shell, home(dir))
-		s := newSession(next, give(image))
+		s := newSession(next, 0, give(image))
 		s.limits.stall = usualLimits.stall / 10
 		arrival, err := s.bootstrap(within(t))
 		if err != nil || arrival.Cached {
@@ -225,7 +225,7 @@ func TestWrongHash(t *testing.T) {
 				wrong.compressed = pretend(gzipOf(t, wrong))
 				wrong.hash = program(t, 0).Hash()
 				f := start(t, shell, home(dir, bin...))
-				_, err := Bootstrap(within(t), f, give(wrong))
+				_, err := Bootstrap(within(t), f, 0, give(wrong))
 				wantError(t, err, StageHash, wrong.hash)
 				f.wait()
 				onlyImage(t, dir, nil)
@@ -243,7 +243,7 @@ func TestDamagedGzip(t *testing.T) {
 		right := image.compressed
 		image.compressed = pretend(data) // the way to the far side may do that
 		f := start(t, shell, home(dir))
-		_, err := Bootstrap(within(t), f, give(image))
+		_, err := Bootstrap(within(t), f, 0, give(image))
 		if e, ok := errors.AsType[*Error](err); !ok || e.Stage != StageUpload && e.Stage != StageHash {
 			t.Fatal(err)
 		}
@@ -319,7 +319,7 @@ func TestImpatient(t *testing.T) {
 	ctx, cancel := context.WithCancel(within(t))
 	f := start(t, shell, home(dir))
 	waiting := &watchedLink{far: f, word: []byte(" busy "), seen: cancel}
-	_, err := Bootstrap(ctx, waiting, give(image))
+	_, err := Bootstrap(ctx, waiting, 0, give(image))
 	if wantError(t, err, StageUpload); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
