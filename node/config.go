@@ -36,7 +36,9 @@ type Config struct {
 	MaxImage, MaxImages int64
 	// MaxHandshakes is how many callers may be on their way in at a time, half of it
 	// from one address, and two from one where many have failed. Others wait, for as
-	// long as HandshakeTimeout; when too many do, they are turned away. 0 is 128.
+	// long as HandshakeTimeout, and addresses take turns; while some wait, whoever has
+	// been on the way in for a second makes room for them, first of the address that
+	// has most. When too many wait they are turned away in the same order. 0 is 128.
 	MaxHandshakes int
 	// HandshakeTimeout is how long a caller may take to prove its key; 0 is 10 s.
 	HandshakeTimeout time.Duration
