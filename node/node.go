@@ -203,7 +203,7 @@ func (n *Node) welcome(conn net.Conn, v *visitor) {
 	}
 	n.gate.leave(v)
 	n.serve(trust.NewLink(link), identity{name: peer.Key.Fingerprint(), from: from.String(), grant: peer.Grant,
-		check: func() error { _, err := n.authorized.Lookup(peer.Key, from, time.Now()); return err }})
+		now: func() (trust.Grant, error) { return n.authorized.Lookup(peer.Key, from, time.Now()) }})
 }
 
 // refuse logs why a caller was not let in: of one whose key is proven, always.
