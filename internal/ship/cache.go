@@ -27,6 +27,9 @@ const (
 	// sumSuffix ends the names of the files that say what others of the caller's own caches were when they were made.
 	sumSuffix = ".sum"
 
+	// precision is that of the time at which an image was used last.
+	precision = 10 * time.Minute
+
 	// partPrefix begins the names of files that are being written.
 	partPrefix = ".part-"
 )
@@ -121,7 +124,7 @@ func (c cache) part() (*os.File, error) {
 }
 
 // commit gives a complete file its name. It is on the disk before: a host that loses its power must not have half a
-// file by a name that promises a whole one.
+// file by a name that promises a whole one. It takes the place of whatever has that name.
 func commit(part *os.File, path string) error {
 	err := part.Sync()
 	if closeErr := part.Close(); err == nil {
@@ -130,7 +133,14 @@ func commit(part *os.File, path string) error {
 	if err != nil {
 		return err
 	}
-	return os.Rename(part.Name(), path)
+	err = os.Rename(part.Name(), path)
+	if old, statErr := os.Lstat(path); err != nil && statErr == nil && (old.IsDir() || old.Mode().Perm()&0o200 == 0) {
+		// No system renames a file to a directory's name, and Windows not to that of one that may only be read.
+		if err = os.RemoveAll(path); err == nil {
+			err = os.Rename(part.Name(), path)
+		}
+	}
+	return err
 }
 
 // touch marks a file as used now, by the time of its last access: that of its last change is a part of an image's
@@ -162,7 +172,7 @@ func tidy(dir string, limit int64, counts func(name string) bool) error {
 	}
 	slices.SortFunc(files, func(a, b fs.FileInfo) int { return usedAt(a).Compare(usedAt(b)) })
 	for _, info := range files {
-		if total <= limit || now.Sub(usedAt(info)) <= young {
+		if total <= limit || now.Sub(usedAt(info)) <= young+precision {
 			break
 		}
 		if err := os.Remove(filepath.Join(dir, info.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
