@@ -261,7 +261,7 @@ func (e *TargetError) Unwrap() error { return e.Err }
 func targetError(t *target.Target, doing string, err error) error {
 	var e *reach.Error
 	if !errors.As(err, &e) {
-		return t.Wrong("%s%w", doing, err)
+		return t.Wrong("%w", fmt.Errorf("%s%w", doing, err)) // so that what it was about stays with the cause
 	}
 	return &TargetError{Target: t.Text, Reason: e.Reason, Err: fmt.Errorf("%s%w", doing, reach.At(t.Remote, err))}
 }
