@@ -98,7 +98,8 @@ func TestExec(t *testing.T) {
 	refused(t, c, "exec:nsenter --target 1 -- /missing/shell?workers=1", "no shell", "command not found")
 	refused(t, c, "exec:false?workers=1", "no shell")
 	c.StartTimeout = 2 * time.Second
-	refused(t, c, "exec:env "+startVariable+"=silent sh?workers=1", "the program did not start", "timed out")
+	tells(t, refused(t, c, "exec:env "+startVariable+"=silent sh?workers=1", "the program did not start"), "afar.Main()")
+	tells(t, refused(t, c, "exec:sh -c 'while echo hello; do sleep 0.1; done'?workers=1", "timed out"), "hello")
 }
 
 func init() {

@@ -67,7 +67,7 @@ type WorkerLostError struct {
 	Stderr      string // its last output
 	Attempt     int    // how often the call was attempted
 	Function    string // what it ran
-	Reason      string // how the link ended
+	Reason      string // how the link ended, if not by the end of the worker
 }
 
 // Error returns all that is known.

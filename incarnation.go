@@ -14,6 +14,7 @@ import (
 	"github.com/afar-go/afar/internal/launch"
 	"github.com/afar-go/afar/internal/mux"
 	"github.com/afar-go/afar/internal/peer"
+	"github.com/afar-go/afar/internal/reach"
 	"github.com/afar-go/afar/internal/wire"
 )
 
@@ -76,7 +77,7 @@ func (g *Gateway) start(ctx context.Context) (*incarnation, error) {
 		Output: func(line []byte) { g.pool.out.print(g.id, line) }}
 	worker, image, err := g.place.start(ctx, spec, in.over)
 	if err != nil {
-		return nil, targetError(g.target, fmt.Errorf("start worker %s: %w", g.id, err))
+		return nil, targetError(g.target, "start worker "+g.id+": ", err)
 	}
 	in.worker = worker
 	ctx, cancel := context.WithTimeoutCause(ctx, c.StartTimeout, fmt.Errorf("no hello within %v: is afar.Main() the first line of main?", c.StartTimeout))
@@ -99,8 +100,10 @@ func (g *Gateway) start(ctx context.Context) (*incarnation, error) {
 	}
 	if err != nil {
 		lost := g.discard(in)
-		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF) {
-			// The link ended because the worker did.
+		switch {
+		case errors.As(err, new(*reach.Error)): // not the worker has ended
+			return nil, targetError(g.target, "start worker "+g.id+": ", err)
+		case reach.OwnEnd(err), errors.Is(err, os.ErrClosed), errors.Is(err, io.ErrUnexpectedEOF):
 			return nil, fmt.Errorf("afar: target %q: worker %s ended before its hello: %w", g.target.Text, g.id, publicError("", "", &lost))
 		}
 		return nil, fmt.Errorf("afar: target %q: worker %s: %w", g.target.Text, g.id, err)
@@ -143,7 +146,7 @@ const lastRecords = 200 * time.Millisecond
 func (g *Gateway) discard(in *incarnation) dispatch.Lost {
 	_ = in.conn.Close()
 	<-in.lost
-	cut := errors.Is(in.reason, io.EOF) || errors.Is(in.reason, io.ErrClosedPipe) // by the worker's end
+	cut := reach.OwnEnd(in.reason)
 	if cut {
 		timer := time.NewTimer(ownExit)
 		select {
@@ -166,7 +169,7 @@ func (g *Gateway) discard(in *incarnation) dispatch.Lost {
 	default:
 		lost.Host, _ = os.Hostname()
 	}
-	if !cut && !errors.Is(in.reason, ErrClosed) {
+	if unknown := exit.Code < 0 && exit.Signal == ""; unknown || !cut && !errors.Is(in.reason, ErrClosed) {
 		lost.Reason = in.reason.Error()
 	}
 	g.pool.home.Leave(in.home)

@@ -129,7 +129,7 @@ func (p *Pool) count(ctx context.Context, targets []*target.Target, places []pla
 		}
 		hello, err := o.host.Hello(ctx)
 		if err != nil {
-			return targetError(t, err)
+			return targetError(t, "", err)
 		}
 		t.Workers = min(max(1, hello.Concurrency), target.MaxWorkers)
 		o.share = t.Workers
@@ -228,14 +228,15 @@ func (n *nest) close() {
 // gateways give up.
 const outOfReach = 5 * time.Minute
 
-// TargetError says why a target could not be reached, or no longer can be.
+// TargetError says why a target could not be reached, or no longer can be, or why a
+// host within reach gives no worker.
 type TargetError struct {
 	Target string
 	// Reason is one of: "no such host", "connection refused", "host unreachable",
 	// "timed out", "connection lost", "authentication failed", "host key not
 	// accepted", "command not found", "no shell", "no space", "no directory for the
 	// program", "no program for its architecture", "the program did not start",
-	// "failed".
+	// "worker refused", "failed".
 	Reason string
 	Err    error // in full, with what was said on the way
 }
@@ -246,13 +247,13 @@ func (e *TargetError) Error() string { return fmt.Sprintf("afar: target %q: %v",
 // Unwrap returns the cause.
 func (e *TargetError) Unwrap() error { return e.Err }
 
-// targetError makes an error of package reach the user's.
-func targetError(t *target.Target, err error) error {
+// targetError makes an error of package reach the user's; doing is what it says first.
+func targetError(t *target.Target, doing string, err error) error {
 	var e *reach.Error
 	if !errors.As(err, &e) {
-		return t.Wrong("%w", err)
+		return t.Wrong("%w", fmt.Errorf("%s%w", doing, err)) // so that what it was about stays with the cause
 	}
-	return &TargetError{Target: t.Text, Reason: e.Reason, Err: err}
+	return &TargetError{Target: t.Text, Reason: e.Reason, Err: fmt.Errorf("%s%w", doing, reach.At(t.Remote, err))}
 }
 
 // passing tells whether a host may be within reach again by itself.

@@ -18,8 +18,8 @@ const maxConnections = 256
 type identity struct {
 	name  string // of its key, or user
 	from  string
-	grant trust.Grant
-	check func() error // why it may start nothing more; nil: it always may
+	grant trust.Grant                 // as it was let in
+	now   func() (trust.Grant, error) // as it would be now, or why it would not be; nil: as it was
 }
 
 // caller is one that has connections now.
@@ -73,7 +73,7 @@ func (n *Node) newCaller(who identity) (*caller, error) {
 			return nil, err
 		}
 	}
-	c.fence = n.fences.around(fileName(who.name), who.grant)
+	c.fence = n.fences.around(fileName(who.name))
 	n.callers[who.name] = c
 	return c, nil
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"runtime"
@@ -14,7 +15,8 @@ import (
 )
 
 // Config says what a node is and does. Key, Authorized and Dir are required, but for
-// a node that listens on unix sockets only, which needs Dir alone.
+// a node that listens on unix sockets only, which needs Dir alone. Numbers must not be
+// negative, but for DrainTimeout.
 type Config struct {
 	// Key is the node's identity.
 	Key *trust.Key
@@ -38,7 +40,9 @@ type Config struct {
 	MaxImage, MaxImages int64
 	// MaxHandshakes is how many callers may be on their way in at a time, half of it
 	// from one address, and two from one where many have failed. Others wait, for as
-	// long as HandshakeTimeout; when too many do, they are turned away. 0 is 128.
+	// long as HandshakeTimeout, and addresses take turns; while some wait, whoever has
+	// been on the way in for a second makes room for them, first of the address that
+	// has most. When too many wait they are turned away in the same order. 0 is 128.
 	MaxHandshakes int
 	// HandshakeTimeout is how long a caller may take to prove its key; 0 is 10 s.
 	HandshakeTimeout time.Duration
@@ -67,6 +71,9 @@ func (c Config) complete() (Config, error) {
 		return c, err
 	}
 	c.Dir = dir
+	if err := c.check(); err != nil {
+		return c, err
+	}
 	if err := c.checkQueues(); err != nil {
 		return c, err
 	}
@@ -80,4 +87,22 @@ func (c Config) complete() (Config, error) {
 	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 10*time.Second)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 30*time.Second)
 	return c, nil
+}
+
+// check refuses numbers that mean nothing.
+func (c Config) check() error {
+	for _, field := range []struct {
+		name  string
+		value int64
+		text  any
+	}{
+		{"MaxWorkers", int64(c.MaxWorkers), c.MaxWorkers}, {"MaxImage", c.MaxImage, c.MaxImage}, {"MaxImages", c.MaxImages, c.MaxImages},
+		{"MaxHandshakes", int64(c.MaxHandshakes), c.MaxHandshakes}, {"QueueWorkers", int64(c.QueueWorkers), c.QueueWorkers},
+		{"HandshakeTimeout", int64(c.HandshakeTimeout), c.HandshakeTimeout},
+	} {
+		if field.value < 0 {
+			return fmt.Errorf("%s is %v, and must not be negative", field.name, field.text)
+		}
+	}
+	return nil
 }

@@ -26,7 +26,21 @@
 // cpu= then counts only for programs that heed GOMAXPROCS, and a process may survive
 // that has left its process group on purpose.
 //
-// The node's log, and `afar ping`, say what is enforced.
+// The node's log, and `afar ping`, say what is enforced. A line that was changed counts
+// for what is started from then on, also over connections that are there already; its cpu=
+// for what runs, too, once something is started or the caller connects or asks.
+//
+// # Images
+//
+// The file of an image is read, and compared with the hash that is its name, before it is
+// first used, and again when it is another file or was changed since; what is not the
+// image is removed, and callers bring it again. Files of images may only be read. That is
+// against damage and mistakes. It does not protect callers from each other: what they run
+// is the node's user, as are all images, who may change them, also between the moment in
+// which one was found in order and that in which it starts. Callers who must not trust
+// each other need nodes of their own, with users of their own.
+//
+// # Who runs it
 //
 // Callers run programs of their own, with the rights of the node's user, in a
 // directory of their own; its other files are protected from them by nothing but

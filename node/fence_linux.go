@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -50,32 +51,52 @@ func (f *fences) close() error {
 
 // fence is the limits of a caller.
 type fence struct {
-	grant  trust.Grant
-	group  *group // nil: there is none
-	rough  bool   // memory is limited without it
-	report []string
-	cells  atomic.Int64
+	group   *group // nil: there is none
+	rough   bool   // memory is limited without it
+	trusted bool   // processors are not, but for those who heed what they are told
+	cells   atomic.Int64
+
+	mu         sync.Mutex
+	processors float64 // of the group; 0: all
 }
 
-// around makes the limits of a caller, as well as they can be had.
-func (f *fences) around(name string, grant trust.Grant) *fence {
-	x := &fence{grant: grant, rough: true}
-	memory, cpu := byRlimit, byGoodwill
-	if f.groups != nil {
-		var err error
-		if x.group, err = f.groups.make(name); err != nil {
-			f.log.Error("no control group", "caller", name, "why", err)
+// around makes the limits of a caller, as well as they can be had. Whose they are to be
+// says renew.
+func (f *fences) around(name string) *fence {
+	x := &fence{rough: true, trusted: true}
+	if f.groups == nil {
+		return x
+	}
+	var err error
+	if x.group, err = f.groups.make(name); err != nil {
+		f.log.Error("no control group", "caller", name, "why", err)
+		return x
+	}
+	x.rough = f.groups.memory != nil || x.group.enable("memory") != nil
+	x.trusted = f.groups.cpu != nil
+	return x
+}
+
+// renew has the limit of processors, which is that of all that a caller has here, be a
+// grant's, and says how all of the grant's limits are kept. It costs little if nothing
+// has changed.
+func (x *fence) renew(grant trust.Grant) []string {
+	memory, cpu := byGroup, byGroup
+	if x.rough {
+		memory = byRlimit
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.trusted {
+		cpu = byGoodwill
+	} else if grant.CPU != x.processors {
+		if x.group.setCPU(grant.CPU) == nil {
+			x.processors = grant.CPU
 		} else {
-			if f.groups.memory == nil && x.group.enable("memory") == nil {
-				x.rough, memory = false, byGroup
-			}
-			if f.groups.cpu == nil && (grant.CPU == 0 || x.group.setCPU(grant.CPU) == nil) {
-				cpu = byGroup
-			}
+			cpu = byGoodwill
 		}
 	}
-	x.report = describe(grant, memory, cpu)
-	return x
+	return describe(grant, memory, cpu)
 }
 
 func (x *fence) close() error {
@@ -106,9 +127,11 @@ const (
 	before = 20*arena + arena
 )
 
-func (x *fence) cell() (*cell, error) {
-	c := &cell{memory: x.grant.Memory}
-	if memory := uint64(x.grant.Memory); x.rough && memory > 0 {
+// cell makes the limits of a grant around what is about to be started.
+func (x *fence) cell(grant trust.Grant) (*cell, error) {
+	x.renew(grant)
+	c := &cell{memory: grant.Memory}
+	if memory := uint64(grant.Memory); x.rough && memory > 0 {
 		c.space = min(memory, math.MaxInt64-before-arena)
 		c.space = (c.space+arena-1)/arena*arena + before
 	}
@@ -119,8 +142,8 @@ func (x *fence) cell() (*cell, error) {
 	if c.group, err = x.group.make(fmt.Sprint(x.cells.Add(1))); err != nil {
 		return nil, fmt.Errorf("control group: %w", err)
 	}
-	if !x.rough && x.grant.Memory > 0 {
-		err = c.group.setMemory(x.grant.Memory)
+	if !x.rough && grant.Memory > 0 {
+		err = c.group.setMemory(grant.Memory)
 	}
 	if err == nil {
 		c.dir, err = os.Open(c.group.path)

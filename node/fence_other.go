@@ -18,14 +18,14 @@ func openFences(string, bool, *slog.Logger) *fences { return &fences{} }
 func (*fences) close() error { return nil }
 
 // fence is the limits of a caller.
-type fence struct{ report []string }
+type fence struct{}
 
-func (*fences) around(_ string, grant trust.Grant) *fence {
-	return &fence{report: describe(grant, byGoal, byGoodwill)}
-}
+func (*fences) around(string) *fence { return &fence{} }
 
-func (*fence) close() error         { return nil }
-func (*fence) cell() (*cell, error) { return &cell{}, nil }
+func (*fence) renew(grant trust.Grant) []string { return describe(grant, byGoal, byGoodwill) }
+
+func (*fence) close() error                    { return nil }
+func (*fence) cell(trust.Grant) (*cell, error) { return &cell{}, nil }
 
 // cell is the limits around one process.
 type cell struct{}

@@ -159,7 +159,11 @@ func (g group) make(name string) (*group, error) {
 // period is that of cpu.max, in microseconds.
 const period = 100_000
 
+// setCPU limits the processors of a group; 0 is no limit.
 func (g group) setCPU(processors float64) error {
+	if processors == 0 {
+		return g.write("cpu.max", fmt.Sprintf("max %d", period))
+	}
 	return g.write("cpu.max", fmt.Sprintf("%d %d", max(1000, int(processors*period)), period))
 }
 

@@ -79,8 +79,8 @@ func grouped(t *testing.T) *fences {
 
 // Not even who leaves the process group and its session survives the control group.
 func TestGroupEnds(t *testing.T) {
-	x := grouped(t).around("caller", trust.Grant{})
-	c, err := x.cell()
+	x := grouped(t).around("caller")
+	c, err := x.cell(trust.Grant{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,17 +118,46 @@ func TestGroupEnds(t *testing.T) {
 	}
 }
 
+// The group's limit of processors is that of the grant with which something was started or
+// asked last; it is written when it has changed.
+func TestGroupRenewed(t *testing.T) {
+	x := &fence{group: &group{t.TempDir()}}
+	file := filepath.Join(x.group.path, "cpu.max")
+	for _, step := range []struct {
+		cpu  float64
+		want string
+	}{{0, "-"}, {1.5, "150000 100000"}, {1.5, "-"}, {2, "200000 100000"}, {0, "max 100000"}, {0, "-"}} {
+		if err := os.WriteFile(file, []byte("-"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		report := x.renew(trust.Grant{CPU: step.cpu, Memory: 1 << 30})
+		if got, err := os.ReadFile(file); err != nil || strings.TrimRight(string(got), "-") != strings.TrimRight(step.want, "-") {
+			t.Errorf("with %v processors cpu.max has %q, want %q (%v)", step.cpu, got, step.want, err)
+		}
+		if want := strings.Count(strings.Join(report, "\n"), byGroup); want != 1 && step.cpu == 0 || want != 2 && step.cpu > 0 {
+			t.Errorf("with %v processors the report is %q", step.cpu, report)
+		}
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if report := x.renew(trust.Grant{CPU: 1}); !strings.Contains(report[0], byGoodwill) {
+		t.Errorf("what cannot be limited is reported as %q", report)
+	}
+}
+
 // A grant's memory and processors are enforced where the controllers are.
 func TestGroupLimits(t *testing.T) {
 	f := grouped(t)
 	if f.groups.memory != nil || f.groups.cpu != nil {
 		t.Skipf("control groups do not limit everything here: %v; %v", f.groups.memory, f.groups.cpu)
 	}
-	x := f.around("caller", trust.Grant{Memory: 32 << 20, CPU: 0.5})
-	if text := strings.Join(x.report, "\n"); strings.Count(text, byGroup) != 2 {
+	x := f.around("caller")
+	grant := trust.Grant{Memory: 32 << 20, CPU: 0.5}
+	if text := strings.Join(x.renew(grant), "\n"); strings.Count(text, byGroup) != 2 {
 		t.Errorf("the report is %q", text)
 	}
-	c, err := x.cell()
+	c, err := x.cell(grant)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package node_test
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -84,6 +85,55 @@ func TestThousandStrangers(t *testing.T) {
 	s.log.wait(t, 1, "refused since the last such line")
 	if n := len(s.log.all()); n > 100 {
 		t.Errorf("strangers have filled the log with %d lines", n)
+	}
+}
+
+// A thousand who are silent, from few addresses or many, do not keep a caller out for as
+// long as they may be silent, and the node has nothing of them.
+func TestSilentStrangers(t *testing.T) {
+	for _, addresses := range []int{1, 2, 3, 10, 100} {
+		t.Run(fmt.Sprint(addresses), func(t *testing.T) {
+			s := newSite(t, "", func(c *node.Config) { c.HandshakeTimeout = 10 * patience })
+			s.place(t) // so that everything is there that a caller needs
+			var before, during runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			goroutines := runtime.NumGoroutine()
+			var conns []net.Conn
+			for i := range 1000 {
+				c, err := s.from(fmt.Sprintf("127.0.7.%d", 1+i%addresses))
+				must(t, err)
+				conns = append(conns, c)
+			}
+			t.Cleanup(func() {
+				for _, c := range conns {
+					_ = c.Close()
+				}
+			})
+			for range 3 {
+				place, _ := s.place(t)
+				_, err := place.Status(within(t))
+				must(t, err)
+			}
+			if n := runtime.NumGoroutine() - goroutines; n > 500 {
+				t.Errorf("%d goroutines for strangers", n)
+			}
+			runtime.GC()
+			runtime.ReadMemStats(&during)
+			if n := int64(during.HeapInuse) - int64(before.HeapInuse); n > 32<<20 {
+				t.Errorf("%d bytes for strangers", n)
+			}
+			hanging := 0
+			for _, c := range conns {
+				_ = c.SetReadDeadline(time.Now().Add(-time.Second))
+				if _, err := c.Read(make([]byte, 1)); os.IsTimeout(err) {
+					hanging++
+				}
+			}
+			if hanging == 0 {
+				t.Error("no stranger is there any more")
+			}
+		})
 	}
 }
 

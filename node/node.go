@@ -185,30 +185,29 @@ func (n *Node) admit(conn net.Conn) {
 // queue has a connection wait until it may prove who it is.
 func (n *Node) queue(conn net.Conn) {
 	from := conn.RemoteAddr()
-	ctx, cancel := context.WithTimeout(n.arriving, n.config.HandshakeTimeout)
-	defer cancel()
-	if !n.gate.enter(ctx, from, !n.limiter.Allow(from)) {
-		n.refusals.add(from, "too many are on their way in")
+	v, err := n.gate.enter(n.arriving, n.config.HandshakeTimeout, from, !n.limiter.Allow(from))
+	if err != nil {
+		n.refusals.add(from, err.Error())
 		_ = conn.Close()
 		return
 	}
-	n.welcome(conn)
+	n.welcome(conn, v)
 }
 
 // welcome lets a caller in that proves an authorised key.
-func (n *Node) welcome(conn net.Conn) {
+func (n *Node) welcome(conn net.Conn, v *visitor) {
 	from := conn.RemoteAddr()
-	link, peer, err := trust.Server(n.arriving, conn, &trust.ServerConfig{
+	link, peer, err := trust.Server(v.ctx, conn, &trust.ServerConfig{
 		Key: n.config.Key, Authorized: n.authorized, Timeout: n.config.HandshakeTimeout})
 	if err != nil {
 		n.limiter.Failed(from)
 		n.refuse(from, err)
-		n.gate.leave(from) // last, so that nothing of strangers is beyond the gate's bound
+		n.gate.leave(v) // last, so that nothing of strangers is beyond the gate's bound for long
 		return
 	}
-	n.gate.leave(from)
+	n.gate.leave(v)
 	n.serve(trust.NewLink(link), identity{name: peer.Key.Fingerprint(), from: from.String(), grant: peer.Grant,
-		check: func() error { _, err := n.authorized.Lookup(peer.Key, from, time.Now()); return err }})
+		now: func() (trust.Grant, error) { return n.authorized.Lookup(peer.Key, from, time.Now()) }})
 }
 
 // refuse logs why a caller was not let in: of one whose key is proven, always.

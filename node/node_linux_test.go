@@ -1,12 +1,8 @@
 package node_test
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -268,23 +264,16 @@ func TestImageLimit(t *testing.T) {
 // A caller cannot take all the room for images, which would keep the others out.
 func TestImagesOfOneCaller(t *testing.T) {
 	s := newSite(t, "", func(c *node.Config) { c.MaxImages = 40 << 10 })
-	bring := func(place *agent.Place, filling byte) error {
-		image := bytes.Repeat([]byte{filling}, 15<<10)
-		sum := sha256.Sum256(image)
-		_, err := place.PutImage(within(t), hex.EncodeToString(sum[:]), int64(len(image)),
-			func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(image)), nil })
-		return err
-	}
 	first, _ := s.place(t)
-	must(t, bring(first, 1))
-	if err := bring(first, 2); err == nil || !strings.Contains(err.Error(), "this caller's images have 15360 bytes already") {
+	must(t, bring(t, first, 1))
+	if err := bring(t, first, 2); err == nil || !strings.Contains(err.Error(), "this caller's images have 15360 bytes already") {
 		t.Errorf("got %v", err)
 	}
 	other := s.newKey("other")
 	must(t, s.authorized.Append(trust.Grant{Key: other.Public()}))
 	t.Setenv(trust.KeyVariable, filepath.Join(s.dir, "other"))
 	second, _ := s.place(t)
-	must(t, bring(second, 3))
+	must(t, bring(t, second, 3))
 }
 
 // place connects to the node without anything around it.

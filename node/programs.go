@@ -36,7 +36,7 @@ type programs struct {
 	ending sync.WaitGroup
 }
 
-// program is what somebody submits; the image of Commands, which are the node's own, is "".
+// program is what somebody submits.
 type program struct {
 	by    trust.PublicKey
 	image string
@@ -71,13 +71,14 @@ func (p *programs) Runner(ctx context.Context, t *queue.Foreign) (afar.Runner, e
 		p.node.config.Log.Warn("task refused", "queue", t.Queue, "task", t.ID, "function", t.Function, "why", err)
 		return nil, fmt.Errorf("%w: %w", queue.ErrReject, err)
 	}
-	of := program{by: t.Key}
-	if !t.Command {
-		system := runtime.GOOS + "/" + runtime.GOARCH
-		if of.image = t.Images[system]; of.image == "" {
-			return nil, fmt.Errorf("node: the task has no program for %s, only for: %s", system,
-				strings.Join(slices.Sorted(maps.Keys(t.Images)), ", "))
-		}
+	if t.Command {
+		return &commands{p.node, t.Key}, nil
+	}
+	system := runtime.GOOS + "/" + runtime.GOARCH
+	of := program{by: t.Key, image: t.Images[system]}
+	if of.image == "" {
+		return nil, fmt.Errorf("node: the task has no program for %s, only for: %s", system,
+			strings.Join(slices.Sorted(maps.Keys(t.Images)), ", "))
 	}
 	w, err := p.enter(ctx, of, grant, t)
 	if err != nil {
@@ -207,16 +208,13 @@ func (w *warm) close() {
 func (p *programs) open(w *warm, grant trust.Grant, t *queue.Foreign) {
 	defer close(w.opened)
 	ctx := p.node.cut
-	config := afar.Config{Log: p.node.config.Log.Handler(), StartTimeout: p.node.config.HandshakeTimeout, Stderr: printed{p.node, w}}
-	if w.image != "" {
-		path, err := p.fetch(ctx, w, t)
-		if err != nil {
-			w.err = err
-			return
-		}
-		config.Images = map[string]string{runtime.GOOS + "/" + runtime.GOARCH: path}
-		ctx = ship.Foreign(ctx)
+	path, err := p.fetch(ctx, w, t)
+	if err != nil {
+		w.err = err
+		return
 	}
+	config := afar.Config{Log: p.node.config.Log.Handler(), StartTimeout: p.node.config.HandshakeTimeout,
+		Stderr: printed{p.node, w}, Images: map[string]string{runtime.GOOS + "/" + runtime.GOARCH: path}}
 	socket, err := p.listen(w)
 	if err != nil {
 		w.err = err
@@ -226,7 +224,7 @@ func (p *programs) open(w *warm, grant trust.Grant, t *queue.Foreign) {
 	if grant.Workers > 0 {
 		workers = min(workers, grant.Workers)
 	}
-	if w.pool, err = config.Open(ctx, fmt.Sprintf("unix:%s?workers=%d", socket, workers)); err != nil {
+	if w.pool, err = config.Open(ship.Foreign(ctx), fmt.Sprintf("unix:%s?workers=%d", socket, workers)); err != nil {
 		_ = w.door.Close()
 		w.err = err
 	}
@@ -283,13 +281,19 @@ func (p *programs) listen(w *warm) (path string, err error) {
 
 // welcomeTasks serves this process's own connection for the tasks of a key.
 func (n *Node) welcomeTasks(conn net.Conn, by trust.PublicKey) {
-	grant, err := n.authorized.Lookup(by, taskOrigin, time.Now())
+	who, err := n.submitter(by)
 	if err != nil {
 		_ = conn.Close()
 		return
 	}
-	n.serve(trust.NewLink(conn), identity{name: by.Fingerprint(), from: string(taskOrigin), grant: grant,
-		check: func() error { _, err := n.authorized.Lookup(by, taskOrigin, time.Now()); return err }})
+	n.serve(trust.NewLink(conn), who)
+}
+
+// submitter is the one who has signed tasks, as a caller.
+func (n *Node) submitter(by trust.PublicKey) (identity, error) {
+	now := func() (trust.Grant, error) { return n.authorized.Lookup(by, taskOrigin, time.Now()) }
+	grant, err := now()
+	return identity{name: by.Fingerprint(), from: string(taskOrigin), grant: grant, now: now}, err
 }
 
 // close ends all programs, and waits until they have ended.

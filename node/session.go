@@ -16,6 +16,7 @@ import (
 	"github.com/afar-go/afar/internal/agent"
 	"github.com/afar-go/afar/internal/launch"
 	"github.com/afar-go/afar/internal/wire"
+	"github.com/afar-go/afar/trust"
 )
 
 var errDraining = errors.New("the node is about to end")
@@ -35,7 +36,7 @@ func (n *Node) serve(link launch.Link, who identity) {
 	c, err := n.enter(who)
 	if err != nil {
 		n.refusals.add(textAddr(who.from), fmt.Sprintf("caller %s: %v", who.name, err))
-		_ = link.Close()
+		agent.Refuse(n.cut, link, err)
 		return
 	}
 	log := n.config.Log.With("caller", who.name, "from", who.from)
@@ -43,7 +44,7 @@ func (n *Node) serve(link launch.Link, who identity) {
 		log = log.With("comment", who.grant.Comment)
 	}
 	s := &session{node: n, who: who, caller: c, log: log}
-	log.Info("caller in", "limits", c.fence.report)
+	log.Info("caller in", "limits", c.fence.renew(who.grant))
 	began := time.Now()
 	s.serving = agent.Begin(link, wire.Hello{}, &agent.Server{
 		Start: s.start, Run: s.run, Keep: (*keeper)(s), Status: s.status})
@@ -75,12 +76,24 @@ type textAddr string
 func (textAddr) Network() string  { return "" }
 func (a textAddr) String() string { return string(a) }
 
+// grant is how far the caller is let in now, which its line in authorized_keys may have
+// changed meanwhile, or why it is not. What runs then goes on, but nothing is added to it.
+func (s *session) grant() (trust.Grant, error) {
+	if s.who.now == nil {
+		return s.who.grant, nil
+	}
+	grant, err := s.who.now()
+	if err != nil {
+		return s.who.grant, errors.New(strings.TrimPrefix(err.Error(), "trust: "))
+	}
+	return grant, nil
+}
+
 // take takes one of the caller's places for workers and programs.
-func (s *session) take() error {
+func (s *session) take(grant trust.Grant) error {
 	n := s.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	grant := s.who.grant
 	switch {
 	case n.draining:
 		return errDraining
@@ -110,6 +123,10 @@ type prepared struct {
 
 // prepare takes a place, and finds the image. If it fails nothing is taken.
 func (s *session) prepare(l *wire.Launch) (p *prepared, err error) {
+	grant, err := s.grant()
+	if err != nil {
+		return nil, fmt.Errorf("this caller may start nothing more: %w", err)
+	}
 	path, ok := s.node.images.Path(l.Image)
 	if !ok {
 		return nil, fmt.Errorf("image %q is not here; a node has no program of its own to run", l.Image)
@@ -117,19 +134,22 @@ func (s *session) prepare(l *wire.Launch) (p *prepared, err error) {
 	if l.Nice < 0 {
 		return nil, fmt.Errorf("nice is %d: a node gives nobody a priority above its own", l.Nice)
 	}
-	if s.who.check != nil {
-		// What runs goes on, but nothing more is started for a caller that is no longer let in.
-		if err := s.who.check(); err != nil {
-			return nil, fmt.Errorf("this caller may start nothing more: %s", strings.TrimPrefix(err.Error(), "trust: "))
-		}
+	p, err = s.place(l, grant)
+	if err == nil {
+		p.path = path
 	}
-	if err := s.take(); err != nil {
+	return p, err
+}
+
+// place takes a place. If it fails nothing is taken.
+func (s *session) place(l *wire.Launch, grant trust.Grant) (p *prepared, err error) {
+	if err := s.take(grant); err != nil {
 		return nil, err
 	}
-	p = &prepared{path: path, env: s.environment(l)}
+	p = &prepared{env: s.environment(l, grant)}
 	p.dir, err = s.caller.directory(l.Dir, s.node.config.AbsoluteDirs)
 	if err == nil {
-		p.cell, err = s.caller.fence.cell()
+		p.cell, err = s.caller.fence.cell(grant)
 	}
 	if err != nil {
 		s.release()
@@ -230,7 +250,7 @@ var inheritedVariables = []string{"PATH", "LANG", "LANGUAGE", "TZ", "USER", "LOG
 
 // environment is that of a caller's processes: a little of the node's, and what the
 // caller asks for.
-func (s *session) environment(l *wire.Launch) []string {
+func (s *session) environment(l *wire.Launch, grant trust.Grant) []string {
 	env := []string{"HOME=" + s.caller.work(), "TMPDIR=" + s.caller.temporary()}
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
@@ -239,26 +259,29 @@ func (s *session) environment(l *wire.Launch) []string {
 		}
 	}
 	processors := runtime.GOMAXPROCS(0)
-	if cpu := s.who.grant.CPU; cpu > 0 {
+	if cpu := grant.CPU; cpu > 0 {
 		processors = min(processors, int(cpu+0.999))
 	}
 	if processors = processors / max(1, l.Share); processors < runtime.GOMAXPROCS(0) {
 		env = append(env, fmt.Sprintf("GOMAXPROCS=%d", max(1, processors)))
 	}
-	if memory := s.who.grant.Memory; memory > 0 {
+	if memory := grant.Memory; memory > 0 {
 		// So the collector does what it can before the limit does the rest.
 		env = append(env, fmt.Sprintf("GOMEMLIMIT=%d", memory/10*9))
 	}
 	return append(env, l.Env...)
 }
 
-// status says how the node is, to this caller.
+// status says how the node is, to this caller. Of one that is no longer let in the limits
+// are those with which it came.
 func (s *session) status() wire.Status {
+	grant, _ := s.grant()
+	limits := s.caller.fence.renew(grant)
 	n := s.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return wire.Status{Draining: n.draining, Program: n.config.Program, Workers: n.running, Own: s.caller.running,
-		Limits: s.caller.fence.report}
+		Limits: limits}
 }
 
 // keeper is a session as agent.Keeper.
@@ -277,6 +300,10 @@ func (k *keeper) Put(ctx context.Context, hash string, size int64, r io.Reader) 
 		return context.Cause(ctx)
 	}
 	began := time.Now()
+	if _, err := (*session)(k).grant(); err != nil {
+		k.log.Warn("image not kept", "image", hash, "bytes", size, "why", err)
+		return fmt.Errorf("this caller may bring nothing more: %w", err)
+	}
 	if err := k.node.shelf.put(ctx, k.caller.name, hash, size, r); err != nil {
 		k.log.Warn("image not kept", "image", hash, "bytes", size, "why", err)
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/afar-go/afar/internal/hosttest"
+	"github.com/afar-go/afar/node"
 	"github.com/afar-go/afar/trust"
 )
 
@@ -34,10 +36,29 @@ func TestExitCodes(t *testing.T) {
 		{"version now", exitUsage, "too many"},
 		{"node -fly", exitUsage, "fly"},
 		{"node -drain soon", exitUsage, "soon"},
+		{"node --workers -1", exitUsage, "--workers is at least 0, not -1"},
+		{"node --images -1", exitUsage, "--images is at least 0"},
+		{"node --max-image -1", exitUsage, "--max-image is at least 0"},
+		{"node --listen here", exitUsage, `--listen "here": it is host:port`},
+		{"node --listen 127.0.0.1:", exitUsage, "it is host:port"},
+		{"node --listen :99999", exitUsage, "it is host:port"},
+		{"node --listen=", exitUsage, "it is host:port"},
+		{"node --unix=", exitUsage, "--unix needs the path"},
+		{"help fly", exitUsage, `unknown command "fly"; see afar --help`},
+		{"help ping", exitOK, "round trips"},
+		{"key help fly", exitUsage, `unknown command "fly"; see afar key --help`},
+		{"completion fly", exitUsage, `unknown command "fly"; see afar completion --help`},
+		{"completion", exitUsage, "needs a command"},
 		{"ping", exitUsage, "needs a target"},
 		{"ping nowhere", exitUsage, "unknown scheme"},
 		{"ping -n 0 inproc:1", exitUsage, "at least 1"},
+		{"ping --timeout 0 inproc:1", exitUsage, "--timeout is more than 0"},
+		{"ping --timeout -1s tcp://127.0.0.1:1", exitUsage, "--timeout is more than 0"},
+		{"ping tcp://127.0.0.1:99999", exitUsage, "a port is a number"},
+		{"ping local:1?dir=/missing", exitFailed, "afar: local:1?dir=/missing: start worker local-1"},
 		{"run", exitUsage, "needs a package"},
+		{"run --timeout 0 .", exitUsage, "--timeout is more than 0"},
+		{"run --on= .", exitUsage, `target "": unknown scheme`},
 		{"run -on local:2 .", exitUsage, "not on 2 workers"},
 		{"run -on local:1 .", exitUsage, "leave --on out"},
 		{"key authorize", exitUsage, "needs a key"},
@@ -46,11 +67,26 @@ func TestExitCodes(t *testing.T) {
 		{"key authorize workers=3 foo", exitUsage, `"foo" is neither a key`},
 		{"key authorize --memory 64 afar-ed25519 x", exitUsage, "512MiB"},
 		{"key authorize --help", exitOK, "--replace"},
+		{"key authorize SHA256:x", exitUsage, "SHA256:x is a fingerprint: the whole key is needed"},
+		{"key authorize /proc/version /proc/self", exitUsage, "neither a key"},
+		{"key authorize /proc/meminfo", exitUsage, "not the file of a public key"},
+		{"key authorize /dev/null", exitUsage, "not the file of a public key"},
 		{"key revoke foo", exitUsage, `"foo" is neither a key`},
 		{"key trust", exitUsage, "needs the address"},
+		{"key trust ssh://x", exitUsage, `"ssh://x" is not the address of a node`},
+		{"key trust unix:/x", exitUsage, "not the address of a node"},
+		{"key trust host:", exitUsage, "not the address of a node"},
+		{"key trust host:x", exitUsage, "not the address of a node"},
+		{"key trust :7227", exitUsage, "not the address of a node"},
+		{"key trust host:99999", exitUsage, "not the address of a node"},
+		{"key trust 127.0.0.1:1 print", exitUsage, `"print" is not a fingerprint`},
 		{"run ./typo", exitFailed, "there is no package ./typo here"},
 		{"run no/such/package", exitFailed, "package no/such/package was not found, or did not build"},
-		{"key show", exitFailed, "no such file"},
+		{"run fmt", exitFailed, "package fmt was not built: it is not a main package"},
+		{"key show", exitFailed, "key: afar key new makes one\n"},
+		{"key show --key /nowhere", exitFailed, "there is no key in /nowhere: afar key new --key /nowhere makes one\n"},
+		{"key list", exitOK, ""},
+		{"key list --json", exitOK, "[]\n"},
 		{"key revoke SHA256:x", exitFailed, "is not in"},
 		{"node", exitFailed, "afar key new"},
 		{"ping unix:/nowhere", exitUnreachable, "afar: unix:/nowhere: connection refused: no such file or directory\n"},
@@ -66,142 +102,38 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// A node says when nobody can come in.
+func TestNobodyIsLetIn(t *testing.T) {
+	dir := home(t)
+	file := filepath.Join(dir, "authorized_keys")
+	for text, says := range map[string]string{
+		"":          "there is no caller's key in " + file,
+		"garbage\n": file + ":1:",
+	} {
+		must(t, os.WriteFile(file, []byte(text), 0o600))
+		var log bytes.Buffer
+		warn(node.Config{Authorized: file, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		contains(t, log.String(), "level=WARN", "nobody is let in", says)
+	}
+	must(t, os.Remove(file))
+	for _, line := range [][]string{{"key", "new"}, {"key", "authorize", filepath.Join(dir, "key.pub")}} {
+		if s := typed("", line...); s.code != 0 {
+			t.Fatal(s.errs)
+		}
+	}
+	var log bytes.Buffer
+	warn(node.Config{Authorized: file, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if log.Len() > 0 {
+		t.Error(log.String())
+	}
+}
+
 // The command completes itself in shells.
 func TestCompletion(t *testing.T) {
 	for _, shell := range []string{"bash", "zsh", "fish", "pwsh"} {
 		if s := typed("", "completion", shell); s.code != 0 || !strings.Contains(s.out, "generate-shell-completion") {
 			t.Errorf("completion %s: %+v", shell, s)
 		}
-	}
-}
-
-// Keys are made, shown, let in and revoked.
-func TestKeys(t *testing.T) {
-	dir := home(t)
-	made := typed("", "key", "new", "-comment", "me@here")
-	shown := typed("", "key", "show")
-	if made.code != 0 || made != shown {
-		t.Fatalf("new says %+v, show says %+v", made, shown)
-	}
-	again := typed("", "key", "new")
-	contains(t, again.errs, "there is a key in "+filepath.Join(dir, "key")+" already", "afar key show")
-	if again.code != exitFailed {
-		t.Errorf("a second key: %+v", again)
-	}
-	public, print, _ := strings.Cut(strings.TrimSpace(made.out), "\n")
-	args := append([]string{"key", "authorize", "-workers", "2", "--memory=2GiB", "-from", "10.0.0.0/8,unix"}, strings.Fields(public)...)
-	if s := typed("", args...); s.code != 0 {
-		t.Fatal(s.errs)
-	}
-	if s := typed("", "key", "authorize", filepath.Join(dir, "key.pub")); s.code != exitFailed {
-		t.Errorf("authorised twice: %+v", s)
-	}
-	known := &trust.KnownNodes{Path: filepath.Join(dir, "known_nodes")}
-	key, err := trust.LoadKey(filepath.Join(dir, "key"))
-	must(t, err)
-	must(t, known.Add("node:7227", key.Public()))
-	contains(t, typed("", "key", "list").out, "caller", print, "me@here", `workers=2,memory="2GiB"`, "node:7227")
-	if s := typed("", "key", "revoke", print); s.code != 0 {
-		t.Fatal(s.errs)
-	}
-	var list []listed
-	must(t, json.Unmarshal([]byte(typed("", "key", "list", "-json").out), &list))
-	if len(list) != 2 || !list[0].Revoked || list[0].Workers != 2 || list[0].Fingerprint != print || list[1].Address != "node:7227" {
-		t.Errorf("list says %+v", list)
-	}
-}
-
-// A public half without its private one is not overwritten, and nothing is made.
-func TestPublicKeyAlone(t *testing.T) {
-	dir := home(t)
-	pub := filepath.Join(dir, "key.pub")
-	must(t, os.WriteFile(pub, []byte("somebody's"), 0o600))
-	s := typed("", "key", "new")
-	contains(t, s.errs, pub+" is there without its private half", "move it away")
-	if text, err := os.ReadFile(pub); s.code != exitFailed || err != nil || string(text) != "somebody's" {
-		t.Errorf("%+v, %q, %v", s, text, err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, "key")); !os.IsNotExist(err) {
-		t.Errorf("a private half was made: %v", err)
-	}
-}
-
-// What a key may do is changed, and a revoked one let in again, by --replace.
-func TestReplace(t *testing.T) {
-	dir := home(t)
-	must(t, os.WriteFile(filepath.Join(dir, "authorized_keys"), nil, 0o600))
-	if s := typed("", "key", "new", "--comment", "me@here"); s.code != 0 {
-		t.Fatal(s.errs)
-	}
-	pub, at := filepath.Join(dir, "key.pub"), filepath.Join(dir, "authorized_keys")+":1"
-	for _, step := range []struct{ line, refused, options string }{
-		{"authorize workers=8 " + pub, "", "workers=8"},
-		{"authorize --workers 4 " + pub, at + "): the key is authorised already; afar key authorize --replace", "workers=8"},
-		{"authorize --replace memory=2GiB workers=3 " + pub, "", `workers=3,memory="2GiB"`},
-		{"revoke " + pub, "", `revoked,workers=3,memory="2GiB"`},
-		{"authorize " + pub, at + "): the key is revoked; afar key authorize --replace", `revoked,workers=3,memory="2GiB"`},
-		{"authorize --replace --workers 5 from=10.0.0.1 " + pub, "", `workers=5,from="10.0.0.1"`},
-	} {
-		s := typed("", append([]string{"key"}, strings.Fields(step.line)...)...)
-		if (s.code != 0) != (step.refused != "") || !strings.Contains(s.errs, step.refused) {
-			t.Errorf("%s: %+v", step.line, s)
-		}
-		if list := typed("", "key", "list").out; !strings.HasSuffix(list, "  me@here  "+step.options+"\n") {
-			t.Errorf("%s: the list is %s", step.line, list)
-		}
-	}
-	key := strings.Fields(typed("", "key", "show").out)
-	for _, words := range [][]string{
-		{"workers=2", "memory=1GiB", key[0], key[1]},
-		{"workers=2 memory=1GiB " + key[0] + " " + key[1]},
-		{`workers=2,memory="1 GiB" ` + key[0] + " " + key[1] + " with a=comment"},
-	} {
-		s := typed("", append([]string{"key", "authorize", "--replace"}, words...)...)
-		contains(t, s.errs+typed("", "key", "list").out, `workers=2,memory="1GiB"`)
-	}
-}
-
-// A node is known when its owner's user says so.
-func TestTrust(t *testing.T) {
-	d := startNode(t)
-	dir := os.Getenv("XDG_CONFIG_HOME")
-	known := filepath.Join(dir, "other_nodes")
-	t.Setenv(trust.KnownNodesVariable, known)
-	asked := typed("no\n", "key", "trust", d.address)
-	print := strings.Fields(typed("", "key", "show", "-key", filepath.Join(filepath.Dir(dir), "node.key")).out)
-	if asked.code != exitFailed {
-		t.Errorf("it is trusted after no: %+v", asked)
-	}
-	contains(t, asked.errs, print[len(print)-1])
-	contains(t, typed("", "key", "trust", d.address).errs, "nobody answered", "--yes", "afar key trust "+d.address+" "+print[len(print)-1])
-	if s := typed("", "key", "trust", d.address, "SHA256:other"); s.code != exitFailed {
-		t.Errorf("it is trusted with another fingerprint: %+v", s)
-	}
-	contains(t, typed("", "ping", d.target).errs, "not known", "afar key trust")
-	if s := typed("", "key", "trust", d.address, print[len(print)-1]); s.code != exitOK {
-		t.Errorf("it is not trusted: %+v", s)
-	}
-	if s := typed("", "ping", d.target); s.code != exitOK {
-		t.Errorf("it is not within reach: %+v", s)
-	}
-	must(t, os.Remove(known))
-	other, err := trust.NewKey("")
-	must(t, err)
-	must(t, (&trust.KnownNodes{Path: known}).Add(d.address, other.Public()))
-	changed := typed("yes\n", "key", "trust", d.address)
-	contains(t, changed.errs, "THE NODE'S KEY HAS CHANGED", known+":1")
-	if changed.code != exitFailed || strings.Contains(changed.errs, "[yes/no]") {
-		t.Errorf("it asks about a key that has changed: %+v", changed)
-	}
-	ping := typed("", "ping", d.target)
-	contains(t, ping.errs, "THE NODE'S KEY HAS CHANGED")
-	if n := strings.Count(ping.errs, d.address); n != 1 {
-		t.Errorf("the target is named %d times: %s", n, ping.errs)
-	}
-	d.wait("refused", "the caller did not accept the node's key")
-	must(t, os.Remove(known))
-	if s := typed("yes\n", "key", "trust", d.target); s.code != exitOK {
-		t.Errorf("it is not trusted: %+v", s)
 	}
 }
 
@@ -253,6 +185,62 @@ func TestRun(t *testing.T) {
 	if s := start(t, nil, "run", "-on", d.target, "./nothing").end(); s.code != exitFailed {
 		t.Errorf("a package that is not there: %+v", s)
 	}
+}
+
+// What is damaged in the caller's caches hurts nobody.
+func TestDamagedCaches(t *testing.T) {
+	d := startNode(t)
+	caches := filepath.Join(os.Getenv("XDG_CACHE_HOME"), "afar")
+	program := func(on string) {
+		t.Helper()
+		args := []string{"run", ".", "copy"}
+		if on != "" {
+			args = []string{"run", "--on", on, ".", "copy"}
+		}
+		s := start(t, strings.NewReader("text"), args...).end()
+		if s.code != 7 || s.out != "text" {
+			t.Errorf("on %q: %+v", on, s)
+		}
+	}
+	// each does something with every file that the pattern stands for.
+	each := func(do func(path string) error, pattern ...string) {
+		t.Helper()
+		paths, err := filepath.Glob(filepath.Join(pattern...))
+		must(t, err)
+		if len(paths) == 0 {
+			t.Fatalf("there is no %s", pattern)
+		}
+		for _, path := range paths {
+			must(t, do(path))
+		}
+	}
+	truncate := func(path string) error { return os.Truncate(path, 100_000) }
+	script := func(path string) error { return os.WriteFile(path, []byte("#!/bin/sh\necho evil\n"), 0o700) }
+	locked := func(path string) error { return os.Chmod(path, 0o600) }
+	program("")
+	for _, damage := range []func(string) error{truncate, script, locked} {
+		each(damage, caches, "run", "*")
+		program("")
+	}
+	node := filepath.Join(caches, "..", "..", "node", "images")
+	for on, images := range map[string]string{d.target: node, "exec:sh": filepath.Join(caches, "images")} {
+		program(on)
+		each(overwrite, caches, "gzip", "*.gz")
+		each(os.Remove, images, strings.Repeat("[0-9a-f]", 64))
+		program(on)
+	}
+}
+
+// overwrite changes 10 kB in the middle of a file.
+func overwrite(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	for i := range 10_000 {
+		data[len(data)/2+i] ^= 0x55
+	}
+	return os.WriteFile(path, data, 0o600)
 }
 
 // Signals go to the program.

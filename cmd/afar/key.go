@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -108,7 +110,7 @@ func newKey(_ context.Context, c *cli.Command) error {
 	}
 	key, err := trust.NewKey(comment)
 	if err != nil {
-		return err
+		return usage("%w", err)
 	}
 	err = key.Save(files.Key)
 	if _, missing := os.Lstat(files.Key); errors.Is(err, fs.ErrExist) && missing == nil {
@@ -130,6 +132,9 @@ func showKey(_ context.Context, c *cli.Command) error {
 		return err
 	}
 	key, err := trust.LoadKey(files.Key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no key in %s: %s makes one", files.Key, newKeyCommand(files.Key))
+	}
 	if err != nil {
 		return err
 	}
@@ -139,6 +144,14 @@ func showKey(_ context.Context, c *cli.Command) error {
 	}
 	_, err = fmt.Fprintf(c.Root().Writer, "%s\n%s\n", key, key.Public().Fingerprint())
 	return err
+}
+
+// newKeyCommand is what makes the key in a file.
+func newKeyCommand(path string) string {
+	if usual, err := trust.DefaultFiles(); err == nil && path == cmp.Or(os.Getenv(trust.KeyVariable), usual.Key) {
+		return "afar key new"
+	}
+	return "afar key new --key " + path
 }
 
 func printJSON(c *cli.Command, v any) error {
@@ -180,7 +193,7 @@ func listKeys(_ context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	var all []listed
+	all := []listed{} // so that it is a list also in JSON when nobody is in it
 	for _, g := range grants {
 		l := listed{Kind: "caller", Fingerprint: g.Key.Fingerprint(), Key: g.Key.String(), Comment: g.Comment,
 			Workers: g.Workers, Memory: g.Memory, CPU: g.CPU, Queues: g.Queues, From: g.From, Commands: g.Commands, Revoked: g.Revoked}
@@ -225,16 +238,24 @@ func authorizeKey(_ context.Context, c *cli.Command) error {
 		return err
 	}
 	for _, name := range []string{"workers", "memory", "cpu", "queues", "from", "expires"} {
-		if value := c.String(name); value != "" {
-			options = append(options, fmt.Sprintf("%s=%q", name, value))
+		if c.IsSet(name) { // An empty one is refused: it would be no limit.
+			options = append(options, fmt.Sprintf("%s=%q", name, c.String(name)))
 		}
 	}
 	if c.Bool("commands") {
 		options = append(options, "commands")
 	}
+	if strings.HasPrefix(line, "SHA256:") {
+		return usage("%s is a fingerprint: the whole key is needed, as afar key show prints it there", line)
+	}
 	grant, err := trust.ParseGrant(strings.TrimSpace(strings.Join(options, ",") + " " + line))
-	if err != nil {
+	switch {
+	case err != nil:
 		return usage("%w", err)
+	case grant.Revoked:
+		return usage("a key that is revoked does not come in: that is afar key revoke")
+	case !grant.Expires.IsZero() && !time.Now().Before(grant.Expires):
+		return usage("that has expired already, at %s: nobody would come in", grant.Expires.Format(time.RFC3339))
 	}
 	authorized := &trust.AuthorizedKeys{Path: files.AuthorizedKeys}
 	if c.Bool("replace") {
@@ -273,14 +294,25 @@ func callerLine(c *cli.Command) (options []string, line string, err error) {
 	if strings.Contains(line, "afar-ed25519 ") || strings.HasPrefix(line, "SHA256:") {
 		return options, line, nil
 	}
-	text, err := os.ReadFile(line)
+	line, err = publicLine(line)
+	return options, line, err
+}
+
+// publicLine is the one line in the file of a public key.
+func publicLine(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	line := strings.TrimSpace(string(text))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, "", usage("%q is neither a key, like 'afar-ed25519 AAAA… me@there', nor the file of one", line)
+		return "", usage("%q is neither a key, like 'afar-ed25519 AAAA… me@there', nor the file of one", path)
 	case err != nil:
-		return nil, "", err
+		return "", err
+	case strings.HasPrefix(line, "-----BEGIN "):
+		return "", usage("%s is the private half of a key; the public one is in %s.pub", path, path)
+	case strings.Contains(line, "\n") || line == "":
+		return "", usage("%s is not the file of a public key, which has one line, like 'afar-ed25519 AAAA… me@there'", path)
 	}
-	return options, strings.TrimSpace(string(text)), nil
+	return line, nil
 }
 
 func revokeKey(_ context.Context, c *cli.Command) error {
@@ -314,7 +346,13 @@ func trustNode(ctx context.Context, c *cli.Command) error {
 	if n := c.Args().Len(); n < 1 || n > 2 {
 		return usage("%s needs the address of a node, and perhaps its fingerprint", c.FullName())
 	}
-	address := nodeAddress(c.Args().First())
+	address, err := nodeAddress(c.Args().First())
+	if err != nil {
+		return err
+	}
+	if print := c.Args().Get(1); c.Args().Len() > 1 && !strings.HasPrefix(print, "SHA256:") {
+		return usage("%q is not a fingerprint, as SHA256:…", print)
+	}
 	files, err := filesOf(c)
 	if err != nil {
 		return err
@@ -352,13 +390,19 @@ func trustNode(ctx context.Context, c *cli.Command) error {
 }
 
 // nodeAddress is how known_nodes names what a user calls host, host:port or a target.
-func nodeAddress(text string) string {
-	text = strings.TrimPrefix(text, "tcp://")
-	text, _, _ = strings.Cut(text, "?")
-	if _, _, err := net.SplitHostPort(text); err == nil {
-		return text
+func nodeAddress(text string) (string, error) {
+	address := strings.TrimPrefix(text, "tcp://")
+	address, _, _ = strings.Cut(address, "?")
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		host, port = strings.Trim(address, "[]"), strings.TrimPrefix(defaultListen, ":")
 	}
-	return net.JoinHostPort(strings.Trim(text, "[]"), strings.TrimPrefix(defaultListen, ":"))
+	number, err := strconv.ParseUint(port, 10, 16)
+	_, notIP := netip.ParseAddr(host)
+	if err != nil || number == 0 || host == "" || notIP != nil && strings.ContainsAny(host, ":/@ ") {
+		return "", usage("%q is not the address of a node, like host, host:7227 or tcp://host", text)
+	}
+	return net.JoinHostPort(host, port), nil
 }
 
 // keyOf asks a node for its key, and has it proven.

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v3"
 
@@ -57,13 +58,18 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 		Commands: []*cli.Command{nodeCommand(), keyCommand(), pingCommand(), runCommand(), queueCommand(), brokerCommand(), versionCommand()},
 		Reader:   in, Writer: out, ErrWriter: errs,
 		EnableShellCompletion: true, Suggest: true, HideVersion: true,
-		ConfigureShellCompletionCommand: func(c *cli.Command) { c.Hidden = false },
-		ExitErrHandler:                  func(context.Context, *cli.Command, error) {}, // the code is ours
+		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // the code is ours
 	}
-	for _, c := range append(root.Commands, root) {
-		settle(c)
+	var nothing error // of help on what is not there, which returns no error
+	root.ConfigureShellCompletionCommand = func(c *cli.Command) {
+		c.Hidden = false
+		settle(c, &nothing)
 	}
+	settle(root, &nothing)
 	err := root.Run(context.Background(), args)
+	if err == nil {
+		err = nothing
+	}
 	code := exitCode(err)
 	var silent programExit
 	if err != nil && !errors.As(err, &silent) {
@@ -73,23 +79,29 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 }
 
 // settle has a command, and those in it, tell mistakes of its user from others. One
-// that only holds others needs the name of one of them.
-func settle(c *cli.Command) {
+// that only holds others needs the name of one of them; nothing is set when it is
+// asked for help on what is none of them.
+func settle(c *cli.Command, nothing *error) {
 	c.OnUsageError = func(_ context.Context, c *cli.Command, err error, _ bool) error {
 		return usage("%w; see %s --help", err, c.FullName())
 	}
+	c.CommandNotFound = func(_ context.Context, c *cli.Command, name string) { *nothing = unknown(c, name) }
 	if c.Action == nil {
 		c.Action = func(_ context.Context, c *cli.Command) error {
 			if c.Args().Present() {
-				return usage("unknown command %q; see %s --help", c.Args().First(), c.FullName())
+				return unknown(c, c.Args().First())
 			}
 			_ = cli.ShowSubcommandHelp(c)
 			return usage("%s needs a command", c.FullName())
 		}
 	}
 	for _, inner := range c.Commands {
-		settle(inner)
+		settle(inner, nothing)
 	}
+}
+
+func unknown(c *cli.Command, name string) error {
+	return usage("unknown command %q; see %s --help", name, c.FullName())
 }
 
 // usageError is a mistake of the user.
@@ -136,6 +148,15 @@ func none(c *cli.Command) error {
 		return usage("%q is one argument too many; see %s --help", c.Args().First(), c.FullName())
 	}
 	return nil
+}
+
+// timeout is the flag of that name. Without any time nothing can be done.
+func timeout(c *cli.Command) (time.Duration, error) {
+	d := c.Duration("timeout")
+	if d <= 0 {
+		return 0, usage("--timeout is more than 0, as in 10s, not %s", d)
+	}
+	return d, nil
 }
 
 // version is this program's, as the go command has recorded it.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -71,6 +72,9 @@ func serveNode(ctx context.Context, c *cli.Command) error {
 	if err := none(c); err != nil {
 		return err
 	}
+	if err := checkNode(c); err != nil {
+		return err
+	}
 	config, err := nodeConfig(c)
 	if err != nil {
 		return err
@@ -93,6 +97,9 @@ func serveNode(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	if overTCP(c) {
+		warn(config)
+	}
 	ctx, drain := context.WithCancel(ctx)
 	served := make(chan error, 1)
 	go func() { served <- n.Serve(ctx, listeners...) }()
@@ -109,6 +116,31 @@ func serveNode(ctx context.Context, c *cli.Command) error {
 			}
 		}
 	}
+}
+
+// checkNode finds mistakes in the flags.
+func checkNode(c *cli.Command) error {
+	for _, limit := range []struct {
+		flag string
+		n    int64
+	}{{"workers", int64(c.Int("workers"))}, {"images", c.Int64("images")}, {"max-image", c.Int64("max-image")}} {
+		if limit.n < 0 {
+			return usage("--%s is at least 0, not %d", limit.flag, limit.n)
+		}
+	}
+	for _, address := range c.StringSlice("listen") {
+		_, port, err := net.SplitHostPort(address)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		if err != nil || port == "" {
+			return usage("--listen %q: it is host:port, or :port for all addresses, as in %s", address, defaultListen)
+		}
+	}
+	if c.IsSet("unix") && c.String("unix") == "" {
+		return usage("--unix needs the path of a socket")
+	}
+	return nil
 }
 
 // nodeConfig is what the flags say.
@@ -148,6 +180,19 @@ func nodeConfig(c *cli.Command) (node.Config, error) {
 		err = fmt.Errorf("the node has no key: run: afar key new --key %s", files.Key)
 	}
 	return config, err
+}
+
+// warn says when a node lets nobody in, so that its owner does not hear of it from
+// callers first. It is read again for each of them: that may change at any time.
+func warn(config node.Config) {
+	grants, err := (&trust.AuthorizedKeys{Path: config.Authorized}).List()
+	may := func(g trust.Grant) bool { return !g.Revoked && (g.Expires.IsZero() || time.Now().Before(g.Expires)) }
+	switch {
+	case err != nil:
+		config.Log.Warn("nobody is let in", "reason", err)
+	case !slices.ContainsFunc(grants, may):
+		config.Log.Warn("nobody is let in yet", "reason", "there is no caller's key in "+config.Authorized+": see afar key authorize")
+	}
 }
 
 func overTCP(c *cli.Command) bool { return len(c.StringSlice("listen")) > 0 || c.String("unix") == "" }

@@ -60,6 +60,10 @@ func ping(ctx context.Context, c *cli.Command) error {
 	if c.Int("n") < 1 {
 		return usage("--n is at least 1")
 	}
+	patience, err := timeout(c)
+	if err != nil {
+		return err
+	}
 	var targets []*target.Target
 	for _, text := range c.Args().Slice() {
 		t, err := target.Parse(text)
@@ -70,7 +74,7 @@ func ping(ctx context.Context, c *cli.Command) error {
 	}
 	var failed []error
 	for _, t := range targets {
-		p, err := pingOne(ctx, c, t)
+		p, err := pingOne(ctx, c, t, patience)
 		p.Target = t.Text
 		if err != nil {
 			p.Error = err.Error()
@@ -104,17 +108,19 @@ func named(t *target.Target, err error) error {
 	if e, ok := errors.AsType[*afar.TargetError](err); ok && e.Target == t.Text {
 		return err
 	}
+	if inner := errors.Unwrap(err); inner != nil && strings.HasPrefix(err.Error(), fmt.Sprintf("afar: target %q: ", t.Text)) {
+		err = inner
+	}
 	return fmt.Errorf("%s: %w", t.Text, err)
 }
 
-func pingOne(ctx context.Context, c *cli.Command, t *target.Target) (p *pinged, err error) {
-	timeout := c.Duration("timeout")
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s: %w", timeout, context.DeadlineExceeded))
+func pingOne(ctx context.Context, c *cli.Command, t *target.Target, patience time.Duration) (p *pinged, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %s: %w", patience, context.DeadlineExceeded))
 	defer cancel()
 	if t.Remote == nil {
 		return pingHere(ctx, c.Int("n"), t)
 	}
-	h := reach.New(reach.Here{}, *t.Remote, hostConfig(c, t, timeout))
+	h := reach.New(reach.Here{}, *t.Remote, hostConfig(c, t, patience))
 	defer h.Close()
 	p = &pinged{}
 	place, hello, err := h.Place(ctx)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/signal"
@@ -47,8 +46,12 @@ go to it, and its exit code comes back. The target needs no Go.
 
 // runProgram is afar run.
 func runProgram(ctx context.Context, c *cli.Command) error {
-	if !c.Args().Present() {
+	if strings.TrimSpace(c.Args().First()) == "" {
 		return usage("%s needs a package", c.FullName())
+	}
+	patience, err := timeout(c)
+	if err != nil {
+		return err
 	}
 	pkg, args := c.Args().First(), c.Args().Tail()
 	if len(args) > 0 && args[0] == "--" {
@@ -59,7 +62,7 @@ func runProgram(ctx context.Context, c *cli.Command) error {
 			ship.BuildFlags{Tags: c.String("tags"), LDFlags: c.String("ldflags"), Trimpath: c.Bool("trimpath")})
 		return image, notBuilt(ctx, pkg, err)
 	}
-	if c.String("on") == "" {
+	if !c.IsSet("on") {
 		return runHere(ctx, build, args)
 	}
 	t, err := target.Parse(c.String("on"))
@@ -71,7 +74,7 @@ func runProgram(ctx context.Context, c *cli.Command) error {
 	case t.Remote == nil:
 		return usage("%s is this host: leave --on out", t.Text)
 	}
-	return runThere(ctx, c, t, build, args)
+	return runThere(ctx, c, t, patience, build, args)
 }
 
 // notBuilt says of which package there is no program.
@@ -105,22 +108,40 @@ func runHere(ctx context.Context, build func(system string) (*ship.Image, error)
 	if err != nil {
 		return err
 	}
-	if !images.Has(image.Hash()) {
-		r, err := image.Open()
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		if err := images.Put(ctx, image.Hash(), image.Size(), r); err != nil {
-			return err
-		}
+	path, err := stored(ctx, images, image)
+	if err != nil {
+		return err
 	}
-	path, _ := images.Path(image.Hash())
 	return become(path, args)
 }
 
+// stored returns the path of an image, which is stored unless it is there already. What is there by its name, but has
+// become something else, is replaced.
+func stored(ctx context.Context, images *agent.Images, image *ship.Image) (path string, err error) {
+	if path, ok := images.Path(image.Hash()); ok {
+		there, err := ship.File(path, image.System())
+		if err == nil && there.Hash() == image.Hash() && os.Chmod(path, 0o700) == nil {
+			return path, nil
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
+	r, err := image.Open()
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	if err := images.Put(ctx, image.Hash(), image.Size(), r); err != nil {
+		return "", err
+	}
+	path, _ = images.Path(image.Hash())
+	return path, nil
+}
+
 // runThere runs a program on another host.
-func runThere(ctx context.Context, c *cli.Command, t *target.Target, build func(system string) (*ship.Image, error), args []string) error {
+func runThere(ctx context.Context, c *cli.Command, t *target.Target, patience time.Duration,
+	build func(system string) (*ship.Image, error), args []string) error {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, passed...)
 	defer signal.Stop(signals)
@@ -130,7 +151,7 @@ func runThere(ctx context.Context, c *cli.Command, t *target.Target, build func(
 	begun := make(chan struct{})
 	go relay(ctx, signals, names, begun, cancel)
 
-	h := reach.New(reach.Here{}, *t.Remote, hostConfig(c, t, c.Duration("timeout")))
+	h := reach.New(reach.Here{}, *t.Remote, hostConfig(c, t, patience))
 	defer h.Close()
 	place, hello, err := h.Place(ctx)
 	if err != nil {
@@ -179,12 +200,11 @@ func relay(ctx context.Context, signals <-chan os.Signal, names chan<- string, b
 
 // bring sees to it that the image is there.
 func bring(ctx context.Context, place *agent.Place, image *ship.Image) error {
-	blob, size, err := image.Compressed()
+	size, err := image.CompressedSize()
 	if err != nil {
 		return err
 	}
-	defer blob.Close()
-	_, err = place.PutImage(ctx, image.Hash(), size, func() (io.ReadCloser, error) { return io.NopCloser(blob), nil })
+	_, err = place.PutImage(ctx, image.Hash(), size, image.Compressed)
 	return err
 }
 

@@ -7,7 +7,19 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/afar-go/afar/internal/ship"
 )
+
+// An agent that is a command of a process on this host would be told by the kernel to end when its caller dies, as
+// package launch orders it for every command, before it could end what it has started. It is told by the end of its
+// link; if it is stopped, the signal wakes it for that. The order is one of the first thread, which only this early is
+// sure to be the one that runs.
+func init() {
+	if os.Getenv(ship.AgentVariable) != "" {
+		_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0)
+	}
+}
 
 // adopt makes this process the parent of what its descendants leave behind, such as
 // daemons that have left their process group on purpose.

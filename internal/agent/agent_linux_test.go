@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -54,6 +55,12 @@ var programs = map[string]func(){
 		cmd.Stdout = os.Stdout
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		fmt.Println(cmd.Start() == nil, cmd.Process.Pid)
+	},
+	"agent": func() {
+		if err := agent.Main("nonce"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	},
 	"wait": func() {
 		cmd := exec.Command("sleep", "1000")
@@ -206,12 +213,97 @@ func TestRunDaemon(t *testing.T) {
 	must(t, syscall.Kill(pid, syscall.SIGKILL))
 }
 
+// A program whose file is no longer the image is not run, until it is brought again.
+func TestRunDamaged(t *testing.T) {
+	images, hash := stock(t)
+	p, _ := serve(t, &agent.Server{Keep: images, Run: images.Run})
+	copies := &wire.Launch{Image: hash, Env: []string{programVariable + "=copy"}}
+	run := func() error {
+		_, err := p.Run(within(t), copies, agent.Streams{})
+		return err
+	}
+	must(t, run())
+	path, ok := images.Path(hash)
+	if !ok {
+		t.Fatal("it is not there")
+	}
+	other := path + ".other"
+	must(t, os.WriteFile(other, []byte("#!/bin/sh\n"), 0o700))
+	must(t, os.Rename(other, path))
+	if err := run(); err == nil || !strings.Contains(err.Error(), "is not here") {
+		t.Errorf("what is not the image was run: %v", err)
+	}
+	own, err := os.Stat("/proc/self/exe")
+	must(t, err)
+	sent, err := p.PutImage(within(t), hash, own.Size(), func() (io.ReadCloser, error) { return os.Open("/proc/self/exe") })
+	if !sent || err != nil {
+		t.Errorf("it was not asked for, or not taken: %v, %v", sent, err)
+	}
+	must(t, run())
+}
+
+// An agent tidies the cache that it was brought to, even if it ends at once.
+func TestAgentTidies(t *testing.T) {
+	images, hash := stock(t)
+	path, ok := images.Path(hash)
+	if !ok {
+		t.Fatal("it is not there")
+	}
+	cache := filepath.Dir(path)
+	left, young := filepath.Join(cache, ".part-1"), filepath.Join(cache, ".part-2")
+	for _, name := range []string{left, young} {
+		must(t, os.WriteFile(name, nil, 0o600))
+	}
+	old := time.Now().Add(-2 * time.Hour)
+	must(t, os.Chtimes(left, old, old))
+	cmd := exec.CommandContext(within(t), path) // whose input ends at once
+	cmd.Env = append(os.Environ(), programVariable+"=agent", ship.CacheVariable+"="+cache)
+	cmd.Stderr = os.Stderr
+	must(t, cmd.Run())
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what was left behind is still there: %v", err)
+	}
+	if _, err := os.Stat(young); err != nil {
+		t.Errorf("what may still be written is gone: %v", err)
+	}
+}
+
+// Who is refused hears why, whatever it asks for, and when the link has ended too.
+func TestRefuse(t *testing.T) {
+	near, far := launch.Pipe()
+	refused := make(chan struct{})
+	go func() {
+		agent.Refuse(t.Context(), far, errors.New("you are one too many"))
+		close(refused)
+	}()
+	conn := peer.Dial(near, peer.Config{Initiator: true})
+	conn.Start()
+	_, err := conn.Hello(within(t))
+	must(t, err)
+	p := agent.NewPlace(conn.Session())
+	for range 2 {
+		_, err := p.Status(within(t))
+		if err == nil || !strings.Contains(err.Error(), "you are one too many") {
+			t.Errorf("got %v", err)
+		}
+		<-conn.Session().Done()
+	}
+	<-refused
+	conn.Session().Wait()
+}
+
 // What cannot be run is said.
 func TestRunRefused(t *testing.T) {
 	p, launch := runs(t)
+	in := func(dir string) *wire.Launch {
+		l := launch("copy")
+		l.Dir = dir
+		return l
+	}
 	for what, l := range map[string]*wire.Launch{
-		"is not here":  {Image: strings.Repeat("0", 64)},
-		"no such file": func() *wire.Launch { l := launch("copy"); l.Dir = "/nowhere"; return l }(),
+		"is not here": {Image: strings.Repeat("0", 64)},
+		"working directory of the program: stat /nowhere: no such file":      in("/nowhere"),
+		"working directory of the program: /proc/version is not a directory": in("/proc/version"),
 	} {
 		if _, err := p.Run(within(t), l, agent.Streams{}); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%v does not say %q", err, what)

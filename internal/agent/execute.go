@@ -98,13 +98,29 @@ func (x *execution) live(begun chan<- error) {
 	defer runtime.UnlockOSThread()
 	defer close(x.ended)
 	if err := x.cmd.Start(); err != nil {
-		begun <- err
+		begun <- notStarted(x.cmd, err)
 		return
 	}
 	begun <- nil
 	x.reap()
 	x.out.last()
 	x.err.last()
+}
+
+// notStarted says what a program was not started for: of a working directory that is not there, the operating system says
+// that the program is not there.
+func notStarted(cmd *exec.Cmd, err error) error {
+	if cmd.Dir == "" {
+		return err
+	}
+	info, missing := os.Stat(cmd.Dir)
+	switch {
+	case missing != nil:
+		return fmt.Errorf("working directory of the program: %w", missing)
+	case !info.IsDir():
+		return fmt.Errorf("working directory of the program: %s is not a directory", cmd.Dir)
+	}
+	return fmt.Errorf("in %s: %w", cmd.Dir, err)
 }
 
 // signal sends a signal to the program; the one that kills goes to its group.

@@ -46,10 +46,11 @@ func OpenImages(dir string, max, limit int64) (*Images, error) {
 	return &Images{store: store, dir: dir, max: max, limit: limit}, nil
 }
 
-// Path returns the path of an image, and marks it as used.
+// Path returns the path of an image, and marks it as used. A file that is not the image
+// whose name it has, or was changed since it was, is removed, and the image is not there.
 func (i *Images) Path(hash string) (path string, ok bool) { return i.store.Path(hash) }
 
-// Has tells whether an image is there.
+// Has tells whether an image is there, as Path does.
 func (i *Images) Has(hash string) bool {
 	_, ok := i.store.Path(hash)
 	return ok
@@ -77,10 +78,11 @@ func (i *Images) PutWithin(ctx context.Context, hash string, size int64, r io.Re
 	return i.store.Put(ctx, hash, r, most)
 }
 
-// Size is how many bytes an image has, 0 if it is not there. It is no use of it.
+// Size is how many bytes the file of an image has, 0 if it is not there. It is no use of
+// the image, and does not check it.
 func (i *Images) Size(hash string) int64 {
 	info, err := os.Lstat(filepath.Join(i.dir, filepath.Base(hash)))
-	if err != nil {
+	if err != nil || !info.Mode().IsRegular() {
 		return 0
 	}
 	return info.Size()

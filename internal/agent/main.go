@@ -27,7 +27,9 @@ func Main(nonce string) error {
 		_ = os.Unsetenv(name) // Workers, and what they start, are no agents.
 	}
 	temporary := ship.Temporary(dir, nonce)
-	identity := func() (string, error) { return identify(dir) }
+	var tidying sync.WaitGroup
+	defer tidying.Wait() // else agents that do not live long would never get to it
+	identity := func() (string, error) { return identify(dir, &tidying) }
 	if temporary {
 		identity = launch.ImageHash
 	}
@@ -58,8 +60,8 @@ func Main(nonce string) error {
 }
 
 // identify returns the hash of this program's image, which should be in a cache by that
-// name. It is computed once for each image in a cache.
-func identify(dir string) (string, error) {
+// name. It is computed once for each image in a cache, which is then tidied.
+func identify(dir string, tidying *sync.WaitGroup) (string, error) {
 	store, err := ship.OpenStore(dir)
 	path, pathErr := os.Executable()
 	if err != nil || pathErr != nil || !sameFile(dir, filepath.Dir(path)) {
@@ -80,13 +82,13 @@ func identify(dir string) (string, error) {
 			return "", fmt.Errorf("%s was changed: it is %s", path, hash)
 		}
 	}
-	go func() {
-		store.Path(hash) // It is used now.
-		if !known {
-			store.Know(hash, id)
-		}
+	tidying.Go(func() {
+		store.Use(hash)
 		_ = store.Tidy(maxCache)
-	}()
+	})
+	if !known {
+		go store.Know(hash, id) // which waits for the disk, and may be cut short
+	}
 	return hash, nil
 }
 

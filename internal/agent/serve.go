@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -42,6 +43,21 @@ func Begin(link launch.Link, hello wire.Hello, v *Server) *Serving {
 	}})
 	s.conn.Start()
 	return s
+}
+
+// farewell is how long a link stays whose other end is refused everything, so that it hears
+// why: what was said last is lost when a link is closed to which the other end still writes.
+const farewell = time.Second
+
+// Refuse tells the other end of a link that nothing is done for it, and why, whatever it
+// asks for. It returns when the link has ended, soon in any case, and at once when ctx ends.
+func Refuse(ctx context.Context, link launch.Link, why error) {
+	s := Begin(link, wire.Hello{}, &Server{refused: why})
+	s.conn.Session().GoAway(why.Error())
+	ctx, cancel := context.WithTimeout(ctx, farewell)
+	defer cancel()
+	defer context.AfterFunc(ctx, s.Close)()
+	_ = s.Wait()
 }
 
 // Drain has everything refused that is still asked for, and closes the link when what

@@ -31,6 +31,7 @@ type Server struct {
 	// others, nil is not a refusal: it counts what this Server has started.
 	Status func() wire.Status
 
+	refused  error // why nothing is done for the other end
 	mu       sync.Mutex
 	draining bool
 	started  map[uint64]*started // by their control streams
@@ -45,6 +46,8 @@ func Purpose(purpose byte) bool {
 // Stream takes a stream. It is to be called as peer.Config.Stream is.
 func (v *Server) Stream(s *mux.Stream, purpose byte, rest *wire.Reader) error {
 	switch {
+	case v.refused != nil:
+		return v.refused
 	case purpose == wire.PurposeStart && v.Start != nil:
 		return v.launch(s, rest, func(l *wire.Launch, output func([]byte)) (*launch.Worker, error) {
 			return v.Start(l, output)
@@ -153,15 +156,16 @@ func (v *Server) over(st *started) {
 	}
 }
 
-// attach takes the stream for the bytes of something.
+// attach takes the stream for the bytes of something. It does so under the lock, so
+// that over finds it, or it finds that there is nothing any more.
 func (v *Server) attach(s *mux.Stream, rest *wire.Reader) error {
 	id := rest.Uvarint()
 	if err := rest.End(); err != nil {
 		return err
 	}
 	v.mu.Lock()
+	defer v.mu.Unlock()
 	st := v.started[id]
-	v.mu.Unlock()
 	if st == nil {
 		return fmt.Errorf("nothing was started by stream %d", id)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"runtime"
 )
 
 // Order is a command to run whose standard input and output are a link.
@@ -19,7 +20,8 @@ type Order struct {
 }
 
 // Command runs a command. The worker's Link is the command's standard input and output, and Exit.Stderr the last of what
-// it printed to its standard error. Like a worker of this program it leads a process group, which ends with it.
+// it printed to its standard error. Like a worker of this program it leads a process group, which ends with it. When this
+// process dies, however it does, the command finds the end of its input, and on Linux it gets SIGTERM.
 //
 // On an error nothing was started and nothing is left open.
 func Command(o Order) (*Worker, error) {
@@ -41,13 +43,36 @@ func Command(o Order) (*Worker, error) {
 	cmd.Env = append(cmd.Environ(), o.Env...)
 	lead(cmd)
 	memory := watchMemory()
-	if err := cmd.Start(); err != nil {
+	w, err := begin(cmd, func() *process { return takeOver(cmd, link, newOutput(pl.printed, o.Output), memory) })
+	if err != nil {
 		memory.close()
 		pl.close()
 		return nil, fmt.Errorf("afar: run %s: %w", o.Argv[0], err)
 	}
 	pl.closeChilds()
-	return newProcess(cmd, link, newOutput(pl.printed, o.Output), memory), nil
+	return w, nil
+}
+
+// begin starts a command in a goroutine that has its thread for itself until the command has ended: at the end of the
+// thread the kernel would send what lead has ordered for the end of this process.
+func begin(cmd *exec.Cmd, takeOver func() *process) (*Worker, error) {
+	var p *process
+	begun := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if err := cmd.Start(); err != nil {
+			begun <- err
+			return
+		}
+		p = takeOver()
+		begun <- nil
+		p.wait()
+	}()
+	if err := <-begun; err != nil {
+		return nil, err
+	}
+	return &p.worker, nil
 }
 
 // Standard returns a link over this process' own standard input and output, and leaves the null device and the standard

@@ -223,32 +223,43 @@ func TestGroupDiesWithWorker(t *testing.T) {
 func TestWorkerDiesWithParent(t *testing.T) {
 	for _, arg := range []string{"", "stopped", "stopped with its group"} {
 		t.Run("worker "+arg, func(t *testing.T) {
-			cmd := exec.Command(os.Args[0])
-			cmd.Env = append(os.Environ(), roleVariable+"=parent", argVariable+"="+arg)
-			out, err := cmd.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer cmd.Wait()
-			defer cmd.Process.Kill()
 			var pids [3]int
-			if _, err := fmt.Fscan(out, &pids[0], &pids[1], &pids[2]); err != nil {
-				t.Fatal(err)
-			}
+			kill := inRole(t, "parent", arg, &pids[0], &pids[1], &pids[2])
 			var gone []func()
 			for _, pid := range pids {
 				gone = append(gone, watch(t, pid))
 			}
-			if err := cmd.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
+			kill()
 			for _, wait := range gone {
 				wait()
 			}
 		})
+	}
+}
+
+// inRole starts the test binary in a role, reads what it says first, and returns what kills it.
+func inRole(t *testing.T, role, arg string, says ...any) (kill func()) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), roleVariable+"="+role, argVariable+"="+arg)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	if _, err := fmt.Fscan(out, says...); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -21,10 +21,16 @@ type process struct {
 
 // newProcess takes over a started command, and starts the goroutine that waits for its end.
 func newProcess(cmd *exec.Cmd, link Link, out *output, memory *memoryWatch) *Worker {
-	p := &process{cmd: cmd, output: out, memory: memory}
-	p.worker = Worker{link: link, pid: cmd.Process.Pid, body: p, done: make(chan struct{})}
+	p := takeOver(cmd, link, out, memory)
 	go p.wait()
 	return &p.worker
+}
+
+// takeOver takes over a started command, for whose end somebody is to wait.
+func takeOver(cmd *exec.Cmd, link Link, out *output, memory *memoryWatch) *process {
+	p := &process{cmd: cmd, output: out, memory: memory}
+	p.worker = Worker{link: link, pid: cmd.Process.Pid, body: p, done: make(chan struct{})}
+	return p
 }
 
 func (p *process) kill() error {

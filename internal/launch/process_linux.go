@@ -41,8 +41,11 @@ func attach(cmd *exec.Cmd, read, write, shared *os.File) string {
 	return numbers
 }
 
-// lead makes a command the leader of a process group. It is told of its caller's death by the end of its standard input.
-func lead(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+// lead makes a command the leader of a process group. It is told of its caller's death by the end of its standard input,
+// and since it is not one of ours, which heed that, by SIGTERM as well: at the end of the thread that starts it.
+func lead(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+}
 
 // reap waits for the worker's death, kills what is left of its group, and only then lets the kernel forget the
 // worker: until then no other process can get the number of the group.

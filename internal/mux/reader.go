@@ -325,7 +325,9 @@ func (s *Session) control(rd *reader, h wire.Header, payload []byte) error {
 	case wire.Pong:
 		return nil
 	case wire.GoAway:
-		s.handler.GoAway(string(payload))
+		why := string(payload[:min(len(payload), maxReason)])
+		s.away.Store(&why)
+		s.handler.GoAway(why)
 		return nil
 	case wire.Open:
 		return s.accept(h.Stream, payload)

@@ -127,10 +127,11 @@ type Session struct {
 	limit   atomic.Int64 // MaxMessage
 	parcels atomic.Int32 // items of which some has come, with memory for a window each
 
-	ended atomic.Bool   // somebody sees to the end
-	done  chan struct{} // closed when the session has failed or was closed
-	err   error         // why; read after done
-	cut   error         // the same as its streams say it; read after done
+	away  atomic.Pointer[string] // why the peer asks for no more work
+	ended atomic.Bool            // somebody sees to the end
+	done  chan struct{}          // closed when the session has failed or was closed
+	err   error                  // why; read after done
+	cut   error                  // the same as its streams say it; read after done
 	wg    sync.WaitGroup
 }
 
@@ -228,7 +229,8 @@ func (s *Session) Wait() {
 	s.wg.Wait()
 }
 
-// GoAway asks the peer for no more work. Reasons are cut at 1 KiB.
+// GoAway asks the peer for no more work. Reasons are cut at 1 KiB. If the link ends
+// afterwards, the peer's error gives the reason.
 func (s *Session) GoAway(reason string) {
 	reason = reason[:min(len(reason), maxReason)]
 	s.postFrame(wire.Header{Kind: wire.GoAway, Length: len(reason)}, []byte(reason))
@@ -242,11 +244,15 @@ func (s *Session) fail(err error) {
 	}
 	s.wg.Add(1)
 	defer s.wg.Done()
-	s.err, s.cut = err, err
+	cut := err
 	if errors.Is(err, io.EOF) {
 		// The end of the link is not the End of its streams.
-		s.cut = fmt.Errorf("link ended: %w", io.ErrUnexpectedEOF)
+		cut = fmt.Errorf("link ended: %w", io.ErrUnexpectedEOF)
+		if why := s.away.Load(); why != nil {
+			err, cut = fmt.Errorf("%s (%w)", *why, err), fmt.Errorf("%s (%w)", *why, cut)
+		}
 	}
+	s.err, s.cut = err, cut
 	close(s.done)
 	s.beat.stop()
 	s.writer.fail(err)

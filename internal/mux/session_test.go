@@ -337,6 +337,28 @@ func TestGoAway(t *testing.T) {
 	}
 }
 
+// Why the peer went away is in the error when the link then ends, and only then.
+func TestGoAwayThenEnd(t *testing.T) {
+	a, b := pair(t, quiet())
+	st, err := b.Open([]byte("x"), StreamOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.streams.take()
+	a.Session.GoAway("maintenance")
+	b.goAways.take()
+	if err := b.Err(); err != nil {
+		t.Errorf("the link has ended: %v", err)
+	}
+	_ = a.Close()
+	if err := b.closed.take(); !errors.Is(err, io.EOF) || err != b.Err() || !strings.Contains(err.Error(), "maintenance") {
+		t.Errorf("the link ended with %v", err)
+	}
+	if _, err := st.Recv(context.Background()); !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), "maintenance") {
+		t.Errorf("a stream ended with %v", err)
+	}
+}
+
 func TestSetMaxMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := pair(t, Config{Keepalive: -1, MaxMessage: 1000})

@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/afar-go/afar/internal/agent"
@@ -49,7 +48,7 @@ func connectShell(ctx context.Context, via Via, a *Address, c *Config) (*connect
 }
 
 // bootstrap is ship.Bootstrap or ship.Renew.
-type bootstrap func(context.Context, io.ReadWriter, func(context.Context, string) (*ship.Image, error)) (*ship.Arrival, error)
+type bootstrap func(context.Context, io.ReadWriter, time.Duration, func(context.Context, string) (*ship.Image, error)) (*ship.Arrival, error)
 
 func tryShell(ctx context.Context, via Via, a *Address, c *Config, bring bootstrap) (*connection, error) {
 	said := &held{pass: c.Output}
@@ -57,49 +56,42 @@ func tryShell(ctx context.Context, via Via, a *Address, c *Config, bring bootstr
 	if err != nil {
 		return nil, &Error{Where: a.String(), Reason: NotFound, Err: err}
 	}
-	watched := watch(w.Link(), c.Patience)
-	defer context.AfterFunc(ctx, func() { watched.cut(context.Cause(ctx)) })()
-	arrival, err := bring(ctx, watched, func(ctx context.Context, system string) (*ship.Image, error) {
-		watched.pause() // building takes as long as it takes
-		defer watched.resume()
-		image, err := c.Image(ctx, system)
-		if err == nil {
-			err = compress(image) // which is done once, and takes its time too
-		}
-		return image, err
-	})
-	var n *connection
-	if err == nil {
-		n, err = greet(ctx, &behind{w.Link(), arrival.Link}, c)
-	}
-	if err == nil && n.hello.Image != arrival.Image.Hash() {
-		n.conn.Close()
-		err = fmt.Errorf("another program: image %s was sent, %s runs there", arrival.Image.Hash(), n.hello.Image)
-	}
-	watched.pause()
+	n, err := overShell(ctx, w, c, bring)
 	if err != nil {
-		if cause := watched.cause(); cause != nil {
-			err = cause
-		}
-		exit := abandon(w)
+		exit := abandon(w, ctx.Err() != nil || errors.Is(err, ship.ErrSilent))
 		return nil, explain(ctx, a, err, &exit)
 	}
 	said.release()
-	n.command, n.image = w, arrival.Image.Hash()
 	return n, nil
 }
 
-// compress has an image compressed, if it is not yet.
-func compress(image *ship.Image) error {
-	r, _, err := image.Compressed()
-	if err == nil {
-		err = r.Close()
+// overShell makes a connection of a command that gives a shell. If it fails the
+// command goes on.
+func overShell(ctx context.Context, w *launch.Worker, c *Config, bring bootstrap) (*connection, error) {
+	arrival, err := bring(ctx, w.Link(), c.Patience, c.Image)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	ctx, cancel := context.WithTimeoutCause(ctx, c.Patience, fmt.Errorf("%w for %v", ship.ErrSilent, c.Patience))
+	defer cancel()
+	n, err := greet(ctx, &behind{w.Link(), arrival.Link}, c)
+	if err != nil {
+		return nil, err
+	}
+	n.command, n.image = w, arrival.Image.Hash()
+	if n.hello.Image != n.image {
+		n.conn.Close()
+		return nil, fmt.Errorf("another program: image %s was sent, %s runs there", n.image, n.hello.Image)
+	}
+	return n, nil
 }
 
 // abandon ends a command; one whose other end has ended gets a moment to say so.
-func abandon(w *launch.Worker) launch.Exit {
+// One that was given up is told first that nobody reads any more.
+func abandon(w *launch.Worker, givenUp bool) launch.Exit {
+	if givenUp {
+		_ = w.Link().Close()
+	}
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
 	select {
@@ -115,7 +107,7 @@ func abandon(w *launch.Worker) launch.Exit {
 func connectNode(ctx context.Context, via Via, a *Address, c *Config) (*connection, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	timer := time.AfterFunc(c.Patience, func() { cancel(errSilent) })
+	timer := time.AfterFunc(c.Patience, func() { cancel(ship.ErrSilent) })
 	defer timer.Stop()
 	link, err := via.Dial(ctx, a.Scheme, a.Network)
 	if err == nil && a.Scheme == "tcp" {
@@ -155,12 +147,11 @@ func secure(ctx context.Context, link launch.Link, a *Address) (launch.Link, err
 
 // bring sees to it that the node has the program.
 func (n *connection) bring(ctx context.Context, image *ship.Image) error {
-	blob, size, err := image.Compressed()
+	size, err := image.CompressedSize()
 	if err != nil {
 		return err
 	}
-	defer blob.Close()
-	_, err = n.place.PutImage(ctx, image.Hash(), size, func() (io.ReadCloser, error) { return io.NopCloser(blob), nil })
+	_, err = n.place.PutImage(ctx, image.Hash(), size, image.Compressed)
 	if err != nil {
 		return fmt.Errorf("the node did not take the program: %w", err)
 	}
@@ -237,12 +228,29 @@ type onConnection struct {
 
 func (o *onConnection) Read(p []byte) (int, error) {
 	n, err := o.Link.Read(p)
-	if err != nil && err != io.EOF && !errors.Is(err, os.ErrClosed) {
-		if end := o.connection.conn.Session().Err(); end != nil {
-			err = o.connection.lost(o.where, end)
-		}
+	if err == io.EOF {
+		return n, err
 	}
-	return n, err
+	return n, o.why(err)
+}
+
+func (o *onConnection) Write(p []byte) (int, error) {
+	n, err := o.Link.Write(p)
+	return n, o.why(err)
+}
+
+// Writev is Write of several.
+func (o *onConnection) Writev(bufs ...[]byte) error { return o.why(o.Link.Writev(bufs...)) }
+
+// why gives an error of the link its cause, if that is the connection's end.
+func (o *onConnection) why(err error) error {
+	if err == nil || errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	if end := o.connection.conn.Session().Err(); end != nil {
+		return o.connection.lost(o.where, end)
+	}
+	return err
 }
 
 // held keeps what the way to a host prints until it is known whether it leads there:
@@ -283,65 +291,3 @@ type behind struct {
 }
 
 func (b *behind) Read(p []byte) (int, error) { return b.first.Read(p) }
-
-// errSilent ends the way to a host that says nothing.
-var errSilent = errors.New("no answer")
-
-// watched is a link that is closed when nothing passes it for too long.
-type watched struct {
-	launch.Link
-	patience time.Duration
-	timer    *time.Timer
-	paused   atomic.Bool
-	why      atomic.Pointer[error]
-}
-
-func watch(link launch.Link, patience time.Duration) *watched {
-	w := &watched{Link: link, patience: patience}
-	w.timer = time.AfterFunc(patience, func() {
-		if !w.paused.Load() {
-			w.cut(fmt.Errorf("%w for %v", errSilent, patience))
-		}
-	})
-	return w
-}
-
-func (w *watched) cut(err error) {
-	w.why.CompareAndSwap(nil, &err)
-	_ = w.Link.Close()
-}
-
-func (w *watched) cause() error {
-	if p := w.why.Load(); p != nil {
-		return *p
-	}
-	return nil
-}
-
-func (w *watched) pause() {
-	w.paused.Store(true)
-	w.timer.Stop()
-}
-
-func (w *watched) resume() {
-	w.paused.Store(false)
-	w.timer.Reset(w.patience)
-}
-
-func (w *watched) passed(n int) {
-	if n > 0 && !w.paused.Load() {
-		w.timer.Reset(w.patience)
-	}
-}
-
-func (w *watched) Read(p []byte) (int, error) {
-	n, err := w.Link.Read(p)
-	w.passed(n)
-	return n, err
-}
-
-func (w *watched) Write(p []byte) (int, error) {
-	n, err := w.Link.Write(p)
-	w.passed(n)
-	return n, err
-}

@@ -15,7 +15,7 @@ import (
 	"github.com/afar-go/afar/internal/ship"
 )
 
-// Reasons why a host is out of reach.
+// Reasons why a host is out of reach, or of no use.
 const (
 	NoHost       = "no such host"
 	Refused      = "connection refused"
@@ -30,12 +30,13 @@ const (
 	NoDirectory  = "no directory for the program"
 	Architecture = "no program for its architecture"
 	NotStarted   = "the program did not start"
+	Denied       = "worker refused" // by a host within reach
 	Other        = "failed"
 )
 
-// Error says why a host is out of reach.
+// Error says why a host is out of reach, or gives no worker.
 type Error struct {
-	Where  string // the host
+	Where  string // the host; "": it was named already
 	Reason string // one of the above
 	Detail string // what the host, or the way there, had to say; may be empty
 	Err    error  // the cause; may be nil
@@ -43,7 +44,10 @@ type Error struct {
 
 // Error says it on one line, and then what was said on the way.
 func (e *Error) Error() string {
-	s := e.Where + ": " + e.Reason
+	s := e.Reason
+	if e.Where != "" {
+		s = e.Where + ": " + s
+	}
 	if cause := e.cause(); cause != "" {
 		s += ": " + cause
 	}
@@ -62,7 +66,23 @@ func (e *Error) cause() string {
 	if err == nil || err.Error() == e.Reason {
 		return ""
 	}
+	if stage, ok := err.(*ship.Error); ok {
+		return staged(stage, e.Reason)
+	}
 	return err.Error()
+}
+
+// staged is what an error of shipping the program adds to a reason, which tells the
+// stage most often.
+func staged(err *ship.Error, reason string) string {
+	text := err.Why()
+	if err.System != "" && reason == Architecture {
+		text = err.System + ": " + text
+	}
+	if doing := stages[err.Stage].doing; doing != "" {
+		text = doing + ": " + text
+	}
+	return strings.TrimSuffix(text, ": ")
 }
 
 // Unwrap returns the cause.
@@ -75,6 +95,23 @@ func (e *Error) Passing() bool {
 		return true
 	}
 	return false
+}
+
+// At returns an error for those who name the host themselves, by an address.
+func At(a *Address, err error) error {
+	e, ok := err.(*Error)
+	if !ok || a == nil || e.Where != a.String() {
+		return err
+	}
+	of := *e
+	of.Where = ""
+	return &of
+}
+
+// OwnEnd tells whether a worker's link has ended with err because the worker has: not
+// because the way to its host has, which an Error says.
+func OwnEnd(err error) bool {
+	return !errors.As(err, new(*Error)) && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe))
 }
 
 // said tells reasons by what ssh prints. It is made when it is needed, for most
@@ -99,11 +136,18 @@ type saying struct {
 	reason string
 }
 
-// stages are the reasons of what went wrong on the host itself.
-var stages = map[ship.Stage]string{
-	ship.StageNoShell: NoShell, ship.StageUnknownSystem: Architecture, ship.StageNoProgram: Architecture,
-	ship.StageNoSpace: NoSpace, ship.StageNoDirectory: NoDirectory, ship.StageUpload: Lost, ship.StageHash: NotStarted,
-	ship.StageStart: NotStarted,
+// stages are the reasons of what went wrong on the host itself, and what was done if
+// they do not tell.
+var stages = map[ship.Stage]struct{ reason, doing string }{
+	ship.StageNoShell:       {NoShell, ""},
+	ship.StageTerminal:      {Other, ""},
+	ship.StageUnknownSystem: {Architecture, ""},
+	ship.StageNoProgram:     {Architecture, ""},
+	ship.StageNoSpace:       {NoSpace, ""},
+	ship.StageNoDirectory:   {NoDirectory, ""},
+	ship.StageUpload:        {Lost, "while the program was brought"},
+	ship.StageHash:          {NotStarted, ""},
+	ship.StageStart:         {NotStarted, ""},
 }
 
 // reasonOf tells reasons by errors of the way itself.
@@ -113,8 +157,8 @@ func reasonOf(scheme string, err error) string {
 	switch {
 	case errors.As(err, &says):
 		return says.Reason()
-	case errors.As(err, &stage):
-		return stages[stage.Stage]
+	case errors.As(err, &stage) && (stage.Stage == ship.StageStart || !errors.Is(err, ship.ErrSilent)):
+		return stages[stage.Stage].reason
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return Refused
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
@@ -123,7 +167,7 @@ func reasonOf(scheme string, err error) string {
 		return Refused // nobody listens at the socket, yet
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.ErrClosedPipe):
 		return Lost // by somebody on the way, or who is too busy
-	case errors.Is(err, errSilent), errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
+	case errors.Is(err, ship.ErrSilent), errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
 		return TimedOut
 	}
 	return Other
@@ -141,7 +185,7 @@ func explain(ctx context.Context, a *Address, err error, exit *launch.Exit) erro
 	if errors.As(err, &known) {
 		return err
 	}
-	if cause := context.Cause(ctx); errors.Is(ctx.Err(), context.Canceled) && !errors.Is(cause, errSilent) {
+	if cause := context.Cause(ctx); errors.Is(ctx.Err(), context.Canceled) && !errors.Is(cause, ship.ErrSilent) {
 		if !errors.Is(cause, context.Canceled) {
 			cause = fmt.Errorf("%w: %w", context.Canceled, cause)
 		}
@@ -177,8 +221,20 @@ func (e *Error) heed(scheme string, exit *launch.Exit) {
 	switch {
 	case e.Reason != NoShell:
 	case missing:
-		e.Err = fmt.Errorf("%w (%v)", e.Err, exit)
+		e.ended(exit)
 	case e.Detail != "" && exit.Code > 0 && (failed || scheme == "exec"):
 		e.Reason, e.Err = Other, errors.New(exit.String())
 	}
+}
+
+// ended adds how the command has ended that is the way.
+func (e *Error) ended(exit *launch.Exit) {
+	stage, ok := e.Err.(*ship.Error)
+	if !ok {
+		e.Err = fmt.Errorf("%w (%v)", e.Err, exit)
+		return
+	}
+	of := *stage
+	of.Err = fmt.Errorf("%w (%v)", stage.Err, exit)
+	e.Err = &of
 }

@@ -53,15 +53,23 @@ type Host struct {
 	address Address
 	config  Config
 
-	mu      sync.Mutex
-	now     *connection // may have ended
-	dialing chan struct{}
-	err     error     // of the last attempt
-	failed  time.Time // when that was
-	misses  int       // failed attempts in a row
-	closed  bool
-	cancel  context.CancelCauseFunc // of the attempt that is made
-	attempt sync.WaitGroup
+	mu       sync.Mutex
+	now      *connection // may have ended
+	attempt  *attempt    // that is made; nil: none
+	ended    time.Time   // when the last one did
+	misses   int         // attempts in a row that no worker has come of
+	closed   bool
+	attempts sync.WaitGroup
+}
+
+// attempt is one to connect.
+type attempt struct {
+	cancel   context.CancelCauseFunc
+	building string // the system that a program is built for at the moment; of Host.mu
+
+	done       chan struct{} // closed when the following are set
+	connection *connection   // may have ended since
+	err        error
 }
 
 // New returns a host, to which nothing is connected yet.
@@ -81,7 +89,8 @@ func (h *Host) Hello(ctx context.Context) (*wire.Hello, error) {
 }
 
 // Start starts a worker there, one of share that the host's processors are for. It
-// returns the hash of the program that the worker is.
+// returns the hash of the program that the worker is. That the host does not start one
+// is an Error too.
 func (h *Host) Start(ctx context.Context, spec launch.Spec, share int) (*launch.Worker, string, error) {
 	c, err := h.connection(ctx)
 	if err != nil {
@@ -92,14 +101,18 @@ func (h *Host) Start(ctx context.Context, spec launch.Spec, share int) (*launch.
 		image = c.image // of a node, which has a program of its own
 	}
 	w, err := c.place.Start(ctx, spec, image, share)
-	if err == nil {
+	end := c.conn.Session().Err()
+	switch {
+	case err == nil:
+		h.proved()
 		w.Wrap(func(link launch.Link) launch.Link { return &onConnection{link, c, h.address.String()} })
 		return w, c.image, nil
-	}
-	if end := c.conn.Session().Err(); end != nil {
+	case end != nil:
 		return nil, "", c.lost(h.address.String(), end)
+	case ctx.Err() != nil:
+		return nil, "", explain(ctx, &h.address, err, nil)
 	}
-	return nil, "", fmt.Errorf("%s: %w", h.address.String(), err)
+	return nil, "", &Error{Where: h.address.String(), Reason: Denied, Err: err}
 }
 
 // Place returns the host as a place to start things, and its agent's hello.
@@ -114,86 +127,135 @@ func (h *Host) Place(ctx context.Context) (*agent.Place, *wire.Hello, error) {
 // connection returns the connection, or makes one. Only one attempt is made at a
 // time, for all who wait.
 func (h *Host) connection(ctx context.Context) (*connection, error) {
-	for first := true; ; first = false {
-		h.mu.Lock()
-		if h.closed {
-			h.mu.Unlock()
-			return nil, ErrClosed
-		}
-		if c := h.now; c != nil && c.conn.Session().Err() == nil {
-			h.mu.Unlock()
-			return c, nil
-		}
-		if !first && h.dialing == nil {
-			err := h.err
-			h.mu.Unlock()
-			return nil, err
-		}
-		if h.dialing == nil {
-			h.begin()
-		}
-		wait := h.dialing
+	h.mu.Lock()
+	if h.closed {
 		h.mu.Unlock()
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return nil, explain(ctx, &h.address, context.Cause(ctx), nil)
-		}
+		return nil, ErrClosed
+	}
+	if c := h.now; c != nil && c.conn.Session().Err() == nil {
+		h.mu.Unlock()
+		return c, nil
+	}
+	if h.attempt == nil {
+		h.begin()
+	}
+	a := h.attempt
+	h.mu.Unlock()
+	select {
+	case <-a.done:
+		return h.outcome(a)
+	case <-ctx.Done():
+		return nil, h.late(ctx, a)
 	}
 }
 
-// pause is how long after a failed attempt the next one begins.
+// outcome is what has come of an attempt: a connection, or an error. A connection may
+// have ended before those who wait for it can use it.
+func (h *Host) outcome(a *attempt) (*connection, error) {
+	h.mu.Lock()
+	closed := h.closed
+	h.mu.Unlock()
+	switch {
+	case closed:
+		return nil, ErrClosed
+	case a.err != nil:
+		return nil, a.err
+	}
+	if end := a.connection.conn.Session().Err(); end != nil {
+		return nil, a.connection.lost(h.address.String(), end)
+	}
+	return a.connection, nil
+}
+
+// late says why somebody waits no longer, and what for.
+func (h *Host) late(ctx context.Context, a *attempt) error {
+	h.mu.Lock()
+	building := a.building
+	h.mu.Unlock()
+	err := explain(ctx, &h.address, context.Cause(ctx), nil)
+	if e, ok := err.(*Error); ok && building != "" {
+		e.Err = fmt.Errorf("%w: the program for %s was still being built", e.Err, building)
+	}
+	return err
+}
+
+// proved notes that the host is of use.
+func (h *Host) proved() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.misses = 0
+}
+
+// pause is how long after an attempt that was of no use the next one begins.
 func (h *Host) pause() time.Duration {
 	if h.misses == 0 {
 		return 0
 	}
-	return max(0, min(10*time.Second, 100*time.Millisecond<<min(h.misses-1, 10))-time.Since(h.failed))
+	return max(0, min(10*time.Second, 100*time.Millisecond<<min(h.misses-1, 10))-time.Since(h.ended))
 }
 
 // begin begins an attempt; h.mu is held.
 func (h *Host) begin() {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	old, pause, done := h.now, h.pause(), make(chan struct{})
-	h.dialing, h.cancel, h.now = done, cancel, nil
-	h.attempt.Go(func() {
+	a := &attempt{cancel: cancel, done: make(chan struct{})}
+	old, pause := h.now, h.pause()
+	h.attempt, h.now = a, nil
+	h.attempts.Go(func() {
 		defer cancel(nil)
 		if old != nil {
 			old.end()
 		}
-		timer := time.NewTimer(pause)
-		defer timer.Stop()
-		var c *connection
-		var err error
-		select {
-		case <-timer.C:
-			c, err = connect(ctx, h.via, &h.address, &h.config)
-		case <-ctx.Done():
-			err = ErrClosed
-		}
-		if err != nil && context.Cause(ctx) == ErrClosed {
-			err = ErrClosed
-		}
+		c, err := h.try(ctx, a, pause)
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.now, h.err, h.dialing = c, err, nil
+		h.now, h.attempt = c, nil
 		h.misses++
-		h.failed = time.Now()
-		if err == nil {
-			h.misses = 0
-		}
-		close(done)
+		h.ended = time.Now()
+		a.connection, a.err = c, err
+		close(a.done)
 	})
+}
+
+// try makes an attempt after a pause.
+func (h *Host) try(ctx context.Context, a *attempt, pause time.Duration) (*connection, error) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return nil, ErrClosed
+	}
+	config := h.config
+	if config.Image != nil {
+		config.Image = func(ctx context.Context, system string) (*ship.Image, error) {
+			h.build(a, system)
+			defer h.build(a, "")
+			return h.config.Image(ctx, system)
+		}
+	}
+	c, err := connect(ctx, h.via, &h.address, &config)
+	if err != nil && context.Cause(ctx) == ErrClosed {
+		err = ErrClosed
+	}
+	return c, err
+}
+
+// build notes which program an attempt waits for.
+func (h *Host) build(a *attempt, system string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	a.building = system
 }
 
 // Close ends the connection, and everything that was started over it.
 func (h *Host) Close() {
 	h.mu.Lock()
 	h.closed = true
-	if h.cancel != nil {
-		h.cancel(ErrClosed)
+	if h.attempt != nil {
+		h.attempt.cancel(ErrClosed)
 	}
 	h.mu.Unlock()
-	h.attempt.Wait()
+	h.attempts.Wait()
 	h.mu.Lock()
 	c := h.now
 	h.now = nil

@@ -28,6 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type village struct {
 	dials atomic.Int64
 	fail  atomic.Pointer[error] // what the next connections fail with
+	hasty atomic.Bool           // agents close their links as soon as they have said hello
 	hold  chan struct{}         // if set, connections wait for it
 
 	mu    sync.Mutex
@@ -56,13 +57,17 @@ func (v *village) Dial(ctx context.Context, network, address string) (launch.Lin
 	v.links = append(v.links, far)
 	v.mu.Unlock()
 	v.wg.Go(func() {
-		_ = agent.Serve(far, wire.Hello{Image: "image"}, &agent.Server{
+		s := agent.Begin(far, wire.Hello{Image: "image"}, &agent.Server{
 			Start: func(l *wire.Launch, _ func([]byte)) (*launch.Worker, error) {
-				if l.ID == "unwanted" {
+				if l.ID == "unwanted" || v.hasty.Load() {
 					return nil, errors.New("no more workers for you")
 				}
 				return launch.InProcess(launch.Spec{ID: l.ID}, func(link launch.Link) { _, _ = io.Copy(link, link) }), nil
 			}})
+		if v.hasty.Load() {
+			s.Close()
+		}
+		_ = s.Wait()
 	})
 	return near, nil
 }
@@ -124,16 +129,20 @@ func TestOneConnectionPerHost(t *testing.T) {
 	}
 }
 
+// A host within reach that gives no worker says why, and keeps its connection.
 func TestRefusalIsTheHosts(t *testing.T) {
 	v := &village{}
 	h := New(v, somewhere, Config{Patience: time.Minute})
 	_, _, err := h.Start(t.Context(), launch.Spec{ID: "unwanted"}, 1)
-	if err == nil || err.Error() != "/there: no more workers for you" {
+	if err == nil || err.Error() != "/there: worker refused: no more workers for you" {
 		t.Errorf("got %v", err)
 	}
 	var e *Error
-	if errors.As(err, &e) {
-		t.Error("a host that refuses is within reach")
+	if !errors.As(err, &e) || e.Reason != Denied || e.Passing() {
+		t.Errorf("%#v", e)
+	}
+	if _, _, err := h.Start(t.Context(), launch.Spec{ID: "another"}, 1); err != nil || v.dials.Load() != 1 {
+		t.Errorf("%v, %d connections", err, v.dials.Load())
 	}
 	h.Close()
 	v.wg.Wait()
@@ -256,7 +265,11 @@ func TestReasons(t *testing.T) {
 		{"", 0, &ship.Error{Stage: ship.StageNoDirectory}, NoDirectory, false},
 		{"", 0, &ship.Error{Stage: ship.StageStart}, NotStarted, false},
 		{"", 255, &ship.Error{Stage: ship.StageUpload}, Lost, true},
-		{"", -1, errSilent, TimedOut, true},
+		{"", -1, ship.ErrSilent, TimedOut, true},
+		{"", -1, &ship.Error{Stage: ship.StageNoShell, Err: ship.ErrSilent}, TimedOut, true},
+		{"", -1, &ship.Error{Stage: ship.StageUpload, Err: ship.ErrSilent}, TimedOut, true},
+		{"", -1, &ship.Error{Stage: ship.StageStart, Err: ship.ErrSilent}, NotStarted, false},
+		{"", 0, &ship.Error{Stage: ship.StageTerminal}, Other, false},
 		{"", 1, errors.New("something else"), Other, false},
 	} {
 		err := explain(t.Context(), &ssh, test.err, &launch.Exit{Code: test.code, Stderr: test.said})
@@ -313,16 +326,25 @@ func TestReasonsOfCommands(t *testing.T) {
 
 // An error names its host and its reason once.
 func TestErrorsSayItOnce(t *testing.T) {
+	ssh, exec := Address{Scheme: "ssh", Host: "h"}, Address{Scheme: "exec", Command: []string{"box"}}
+	staged := func(stage ship.Stage, output string) error {
+		return &ship.Error{Stage: stage, System: "linux/arm64", Output: output, Err: errors.New("because")}
+	}
 	tcp, unix := Address{Scheme: "tcp", Network: "127.0.0.1:7227"}, Address{Scheme: "unix", Network: "/s"}
 	for want, err := range map[string]error{
-		"127.0.0.1:7227: connection refused":                 explain(t.Context(), &tcp, syscall.ECONNREFUSED, nil),
-		"127.0.0.1:7227: host unreachable: no route to host": explain(t.Context(), &tcp, syscall.EHOSTUNREACH, nil),
-		"h: connection refused":                              Dialed("h", syscall.ECONNREFUSED),
-		"/s: connection refused: no such file or directory":  explain(t.Context(), &unix, &os.PathError{Op: "connect", Path: "/s", Err: syscall.ENOENT}, nil),
-		"127.0.0.1:7227: failed: no such file or directory":  explain(t.Context(), &tcp, syscall.ENOENT, nil),
+		"ssh to h: no program for its architecture: linux/arm64: because":   explain(t.Context(), &ssh, staged(ship.StageNoProgram, ""), nil),
+		"ssh to h: no space: because; the last output was:\n\tdf":           explain(t.Context(), &ssh, staged(ship.StageNoSpace, "df"), nil),
+		"ssh to h: the program did not start: because":                      explain(t.Context(), &ssh, staged(ship.StageStart, ""), nil),
+		"ssh to h: connection lost: while the program was brought: because": explain(t.Context(), &ssh, staged(ship.StageUpload, ""), nil),
+		"box: no shell: because (exit status 127)":                          explain(t.Context(), &exec, staged(ship.StageNoShell, ""), &launch.Exit{Code: 127}),
+		"127.0.0.1:7227: connection refused":                                explain(t.Context(), &tcp, syscall.ECONNREFUSED, nil),
+		"127.0.0.1:7227: host unreachable: no route to host":                explain(t.Context(), &tcp, syscall.EHOSTUNREACH, nil),
+		"h: connection refused":                                             Dialed("h", syscall.ECONNREFUSED),
+		"/s: connection refused: no such file or directory":                 explain(t.Context(), &unix, &os.PathError{Op: "connect", Path: "/s", Err: syscall.ENOENT}, nil),
+		"127.0.0.1:7227: failed: no such file or directory":                 explain(t.Context(), &tcp, syscall.ENOENT, nil),
 	} {
 		var e *Error
-		if err.Error() != want || !errors.As(err, &e) || e.Passing() == (e.Reason == Other) {
+		if err.Error() != want || !errors.As(err, &e) {
 			t.Errorf("got %q, want %q", err, want)
 		}
 	}

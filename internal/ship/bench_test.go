@@ -22,7 +22,7 @@ func BenchmarkBootstrap(b *testing.B) {
 		image, dir := program(b, 4<<20), b.TempDir()
 		ship := func(b *testing.B, image *Image, home []string) {
 			f := start(b, argv, home)
-			arrival, err := Bootstrap(b.Context(), f, give(image))
+			arrival, err := Bootstrap(b.Context(), f, 0, give(image))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -3,7 +3,6 @@ package ship
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"path/filepath"
 	"time"
@@ -33,6 +32,9 @@ type Arrival struct {
 	Cached bool      // the image was there already, or somebody else brought it meanwhile
 }
 
+// ErrSilent is wrapped by the errors of a far side that has given no answer for too long.
+var ErrSilent = errors.New("no answer")
+
 var errMain = errors.New("the program runs, but does not say that it serves: afar.Main() is not the first line of main")
 
 // Bootstrap starts a program on another host. The link leads to a POSIX sh there that reads commands from its standard
@@ -48,16 +50,21 @@ var errMain = errors.New("the program runs, but does not say that it serves: afa
 // Errors of the far side are of type [*Error]. An error of choose that is one is returned as it is, any other becomes
 // the reason of one. When ctx ends, Bootstrap returns at once with an *Error whose reason is the context's cause.
 //
+// A far side that has given no answer for as long as patience is given up, whatever else it prints; 0 waits for ever. Bytes
+// that it takes count like an answer, and choose takes as long as it takes. Both errors say [ErrSilent]: those of before the
+// program is started, and at [StageStart] that of a program which does not come to its AgentLine. One from the cache
+// has half the time for that, because it may still be renewed.
+//
 // After an error the caller closes the link; what Bootstrap has left behind in a Read or Write of it ends then. The link
 // needs no deadlines, but its Close has to end Reads and Writes. Nobody else may use it meanwhile.
-func Bootstrap(ctx context.Context, link io.ReadWriter, choose func(ctx context.Context, system string) (*Image, error)) (*Arrival, error) {
-	return newSession(link, choose).bootstrap(ctx)
+func Bootstrap(ctx context.Context, link io.ReadWriter, patience time.Duration, choose func(ctx context.Context, system string) (*Image, error)) (*Arrival, error) {
+	return newSession(link, patience, choose).bootstrap(ctx)
 }
 
 // Renew is Bootstrap, but does not take the image from the cache: for when that has failed with an [Error] that is
 // Cached.
-func Renew(ctx context.Context, link io.ReadWriter, choose func(ctx context.Context, system string) (*Image, error)) (*Arrival, error) {
-	s := newSession(link, choose)
+func Renew(ctx context.Context, link io.ReadWriter, patience time.Duration, choose func(ctx context.Context, system string) (*Image, error)) (*Arrival, error) {
+	s := newSession(link, patience, choose)
 	s.fresh = true
 	return s.bootstrap(ctx)
 }
@@ -70,13 +77,14 @@ func (s *session) bootstrap(ctx context.Context) (*Arrival, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer s.clock.stop()
 	ended := make(chan outcome, 1)
 	go func() {
 		arrival, err := s.run(ctx)
 		ended <- outcome{arrival, err}
 	}()
-	started, failed := s.started, s.failed
-	var late, silent <-chan time.Time
+	failed := s.failed
+	var silent <-chan time.Time
 	var writeErr error
 	for {
 		select {
@@ -84,13 +92,8 @@ func (s *session) bootstrap(ctx context.Context) (*Arrival, error) {
 			return o.arrival, o.err
 		case <-ctx.Done():
 			return nil, s.log.fail(context.Cause(ctx))
-		case <-started:
-			started = nil
-			timer := time.NewTimer(s.limits.start)
-			defer timer.Stop()
-			late = timer.C
-		case <-late:
-			return nil, s.log.fail(fmt.Errorf("%w (after %v)", errMain, s.limits.start))
+		case <-s.clock.over:
+			return nil, s.log.fail(s.clock.err())
 		case writeErr = <-failed:
 			failed = nil
 			timer := time.NewTimer(s.limits.words)

@@ -196,7 +196,7 @@ func TestErrors(t *testing.T) {
 			if test.choose == nil {
 				test.choose = give(image)
 			}
-			_, err := Bootstrap(within(t), start(t, test.argv, test.env), test.choose)
+			_, err := Bootstrap(within(t), start(t, test.argv, test.env), 0, test.choose)
 			wantError(t, err, test.stage, test.texts...)
 		})
 	}
@@ -221,7 +221,7 @@ func applessEnv(t *testing.T) []string {
 // An error of choose that is one of ours is not wrapped again.
 func TestChooseError(t *testing.T) {
 	mine := &Error{Stage: StageNoProgram, System: "linux/x", Err: io.ErrNoProgress}
-	_, err := Bootstrap(within(t), start(t, []string{"/bin/sh"}, home(t.TempDir())),
+	_, err := Bootstrap(within(t), start(t, []string{"/bin/sh"}, home(t.TempDir())), 0,
 		func(context.Context, string) (*Image, error) { return nil, mine })
 	if err != error(mine) {
 		t.Error(err)
@@ -242,7 +242,7 @@ func TestCannotExecute(t *testing.T) {
 		}
 		defer file.Close()
 		image := &Image{file: file, size: int64(len(script)), hash: hashOf(script), system: program(t, 0).System()}
-		_, err = Bootstrap(within(t), start(t, shell, home(dir)), give(image))
+		_, err = Bootstrap(within(t), start(t, shell, home(dir)), 0, give(image))
 		wantError(t, err, StageStart, "cannot be executed")
 	})
 }
@@ -255,7 +255,7 @@ func TestContext(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(context.Background())
 			cause := errors.New("enough")
 			go cancel(cause)
-			_, err := Bootstrap(ctx, f, give(program(t, 0)))
+			_, err := Bootstrap(ctx, f, 0, give(program(t, 0)))
 			if wantError(t, err, StageNoShell); !errors.Is(err, cause) {
 				t.Error(err)
 			}
@@ -281,13 +281,13 @@ func TestRenew(t *testing.T) {
 				t.Fatal(err)
 			}
 			f := start(t, shell, home(base))
-			a, err := Bootstrap(within(t), f, give(image))
+			a, err := Bootstrap(within(t), f, 0, give(image))
 			if err != nil {
 				if e, ok := errors.AsType[*Error](err); !ok || !e.Cached {
 					t.Fatalf("%s: it failed otherwise: %v", name, err)
 				}
 				f = start(t, shell, home(base))
-				if a, err = Renew(within(t), f, give(image)); err != nil {
+				if a, err = Renew(within(t), f, 0, give(image)); err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,15 +60,54 @@ func (b *build) run(ctx context.Context, name func(*Image) string) (*Image, erro
 		return nil, noProgram(b.system, err)
 	}
 	image, err := File(path, b.system)
+	if err != nil && isArchive(path) {
+		err = errors.New("it is not a main package")
+	}
 	if err != nil {
 		return nil, noProgram(b.system, err)
 	}
 	if cache != "" {
-		_ = tidy(string(cache), cacheLimit, func(string) bool { return true })
+		_ = cache.tidy()
 		// The image has the file open: if it cannot be renamed, it is only not there the next time.
-		_ = os.Rename(path, filepath.Join(string(cache), name(image)))
+		if os.Rename(path, filepath.Join(string(cache), name(image))) == nil {
+			cache.say(name(image), image.hash)
+		}
 	}
 	return image, nil
+}
+
+// built returns what was built before by a name, if it still is what was built.
+func built(name, system string) (*Image, error) {
+	cache := userCache(buildCache)
+	file, err := cache.open(name)
+	if err != nil {
+		return nil, err
+	}
+	image, err := newImage(file, system)
+	var sum string
+	if err == nil {
+		sum, err = cache.said(name, "")
+	}
+	if err == nil && image.hash != sum {
+		err = errDamaged
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return image, nil
+}
+
+// isArchive tells whether a file is what the go command makes of a package without a main function.
+func isArchive(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	magic := make([]byte, 8)
+	_, err = io.ReadFull(file, magic)
+	return err == nil && string(magic) == "!<arch>\n"
 }
 
 // arguments are those of the go command.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -23,11 +24,20 @@ const (
 	// young is the age below which nothing is removed from a cache: it may be about to be used.
 	young = time.Hour
 
+	// sumSuffix ends the names of the files that say what others of the caller's own caches were when they were made.
+	sumSuffix = ".sum"
+
+	// precision is that of the time at which an image was used last.
+	precision = 10 * time.Minute
+
 	// partPrefix begins the names of files that are being written.
 	partPrefix = ".part-"
 )
 
-var errNoCache = errors.New("there is no cache directory")
+var (
+	errNoCache = errors.New("there is no cache directory")
+	errDamaged = errors.New("it is not what it was when it was made")
+)
 
 // userCache returns one of afar's caches in the user's cache directory, made if need be.
 func userCache(name string) cache {
@@ -69,8 +79,40 @@ func (c cache) create(name string, write func(io.Writer) error) (*os.File, error
 	if err := commit(part, filepath.Join(string(c), name)); err != nil {
 		return nil, err
 	}
-	_ = tidy(string(c), cacheLimit, func(string) bool { return true })
+	_ = c.tidy()
 	return c.open(name)
+}
+
+// say writes down what a file is: its SHA-256, and perhaps more. It is only a hint: without it the file is made again.
+func (c cache) say(name, what string) {
+	part, err := c.part()
+	if err != nil {
+		return
+	}
+	defer os.Remove(part.Name())
+	if _, err := part.WriteString(what); err != nil {
+		_ = part.Close()
+		return
+	}
+	_ = commit(part, filepath.Join(string(c), name+sumSuffix))
+}
+
+// said returns the SHA-256 of which say has said that it is a file's, if the rest of what it has said is this.
+func (c cache) said(name, rest string) (sum string, err error) {
+	what, err := os.ReadFile(filepath.Join(string(c), name+sumSuffix))
+	if err != nil {
+		return "", err
+	}
+	sum, found := strings.CutSuffix(string(what), rest)
+	if !found || !isHash(sum) {
+		return "", errDamaged
+	}
+	return sum, nil
+}
+
+// tidy keeps the cache within its limit.
+func (c cache) tidy() error {
+	return tidy(string(c), cacheLimit, func(name string) bool { return !strings.HasSuffix(name, sumSuffix) })
 }
 
 // part makes a file for something that is not complete.
@@ -82,7 +124,7 @@ func (c cache) part() (*os.File, error) {
 }
 
 // commit gives a complete file its name. It is on the disk before: a host that loses its power must not have half a
-// file by a name that promises a whole one.
+// file by a name that promises a whole one. It takes the place of whatever has that name.
 func commit(part *os.File, path string) error {
 	err := part.Sync()
 	if closeErr := part.Close(); err == nil {
@@ -91,7 +133,14 @@ func commit(part *os.File, path string) error {
 	if err != nil {
 		return err
 	}
-	return os.Rename(part.Name(), path)
+	err = os.Rename(part.Name(), path)
+	if old, statErr := os.Lstat(path); err != nil && statErr == nil && (old.IsDir() || old.Mode().Perm()&0o200 == 0) {
+		// No system renames a file to a directory's name, and Windows not to that of one that may only be read.
+		if err = os.RemoveAll(path); err == nil {
+			err = os.Rename(part.Name(), path)
+		}
+	}
+	return err
 }
 
 // touch marks a file as used now, by the time of its last access: that of its last change is a part of an image's
@@ -123,7 +172,7 @@ func tidy(dir string, limit int64, counts func(name string) bool) error {
 	}
 	slices.SortFunc(files, func(a, b fs.FileInfo) int { return usedAt(a).Compare(usedAt(b)) })
 	for _, info := range files {
-		if total <= limit || now.Sub(usedAt(info)) <= young {
+		if total <= limit || now.Sub(usedAt(info)) <= young+precision {
 			break
 		}
 		if err := os.Remove(filepath.Join(dir, info.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -131,6 +180,7 @@ func tidy(dir string, limit int64, counts func(name string) bool) error {
 			continue
 		}
 		_ = os.Remove(filepath.Join(dir, info.Name()+ranSuffix))
+		_ = os.Remove(filepath.Join(dir, info.Name()+sumSuffix))
 		total -= info.Size()
 	}
 	return errors.Join(errs...)

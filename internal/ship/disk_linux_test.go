@@ -65,7 +65,7 @@ func TestDisks(t *testing.T) {
 				}
 				f := startOn(t, shell, base, test.disks, home(base, "TMPDIR="+base+"/tmp"))
 				if test.stage != "" {
-					_, err := Bootstrap(within(t), f, give(image))
+					_, err := Bootstrap(within(t), f, 0, give(image))
 					wantError(t, err, test.stage, test.text)
 					return
 				}

@@ -26,5 +26,7 @@
 //	error <why>                 the far side ends, for one of: directory, space, upload, hash, start
 //	agent                       the program's own first line, [AgentLine]
 //
+// An answer that ends in a carriage return has come through a terminal, which would change a program's bytes as well.
+//
 // "need" may come again after the bytes have been sent: the next directory is tried when one turns out to be full.
 package ship

@@ -1,9 +1,6 @@
 package ship
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // A Stage says how far an image had come when shipping it failed.
 type Stage string
@@ -11,6 +8,7 @@ type Stage string
 // The stages, in the order in which they are passed.
 const (
 	StageNoShell       Stage = "no shell"              // nothing at the far end took the script for a shell's input
+	StageTerminal      Stage = "terminal"              // a terminal is on the way, which changes what passes it
 	StageUnknownSystem Stage = "unknown system"        // uname names a system that Go has no port to
 	StageNoProgram     Stage = "no program for system" // there is no image for the far side's system
 	StageNoDirectory   Stage = "no directory"          // no directory that the image can be written to and executed in
@@ -31,20 +29,27 @@ type Error struct {
 
 // Error gives the stage, the system, the reason and the output, if they are known.
 func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString("afar: ")
-	b.WriteString(string(e.Stage))
+	text := "afar: " + string(e.Stage)
 	if e.System != "" {
-		fmt.Fprintf(&b, " (%s)", e.System)
+		text += " (" + e.System + ")"
 	}
+	if why := e.Why(); why != "" {
+		text += ": " + why
+	}
+	return text
+}
+
+// Why gives the reason and the output, if they are known, for those who have said the rest.
+func (e *Error) Why() string {
+	var b strings.Builder
 	if e.Err != nil {
-		fmt.Fprintf(&b, ": %v", e.Err)
+		b.WriteString(e.Err.Error())
 	}
 	if e.Output != "" {
 		b.WriteString("; the last output was:\n\t")
 		b.WriteString(strings.ReplaceAll(e.Output, "\n", "\n\t"))
 	}
-	return b.String()
+	return strings.TrimPrefix(b.String(), "; ")
 }
 
 // Unwrap returns the reason.

@@ -1,15 +1,12 @@
 package ship
 
 import (
-	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 )
 
@@ -23,7 +20,7 @@ type Image struct {
 	portable bool // whether it runs on every host of its system
 
 	mu         sync.Mutex
-	compressed *io.SectionReader // nil until Compressed is called; the whole of it
+	compressed *compressed // nil until it is needed
 }
 
 // File opens an executable. The system is found out from the file's header if it is "", or else compared with it: a
@@ -83,66 +80,3 @@ func (i *Image) Open() (io.ReadCloser, error) { return io.NopCloser(i.section())
 
 // section has an offset of its own: the descriptor may be shared, even with another process.
 func (i *Image) section() *io.SectionReader { return io.NewSectionReader(i.file, 0, i.size) }
-
-// Compressed returns a reader of the executable's bytes in gzip's format, and their number. The caller closes it. They
-// are made by the first call and kept in the user's cache directory, or in memory where there is none.
-func (i *Image) Compressed() (r io.ReadCloser, size int64, err error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.compressed == nil {
-		if i.compressed, err = i.compress(); err != nil {
-			return nil, 0, fmt.Errorf("afar: compress the image: %w", err)
-		}
-	}
-	size = i.compressed.Size()
-	return io.NopCloser(io.NewSectionReader(i.compressed, 0, size)), size, nil
-}
-
-// compress finds or makes the compressed file.
-func (i *Image) compress() (*io.SectionReader, error) {
-	cache := userCache(gzipCache)
-	if file, err := cache.open(i.hash + ".gz"); err == nil {
-		return wholeOf(file)
-	}
-	file, err := cache.create(i.hash+".gz", func(w io.Writer) error { return i.writeGzip(w) })
-	if err == nil {
-		return wholeOf(file)
-	}
-	var memory bytes.Buffer
-	if err := i.writeGzip(&memory); err != nil {
-		return nil, err
-	}
-	return io.NewSectionReader(bytes.NewReader(memory.Bytes()), 0, int64(memory.Len())), nil
-}
-
-// writeGzip uses the fastest level: higher ones save a tenth of the size for twice the time.
-func (i *Image) writeGzip(w io.Writer) error {
-	z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(z, i.section()); err != nil {
-		return err
-	}
-	return z.Close()
-}
-
-// forgetCompressed is called when the far side received something else: what was compressed is made anew the next
-// time, in case the cached file has been damaged.
-func (i *Image) forgetCompressed() {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.compressed = nil
-	if cache := userCache(gzipCache); cache != "" {
-		_ = os.Remove(filepath.Join(string(cache), i.hash+".gz"))
-	}
-}
-
-func wholeOf(file *os.File) (*io.SectionReader, error) {
-	info, err := file.Stat()
-	if err != nil {
-		_ = file.Close()
-		return nil, err
-	}
-	return io.NewSectionReader(file, 0, info.Size()), nil
-}

@@ -60,7 +60,13 @@ func TestImage(t *testing.T) {
 }
 
 func checkGzip(t *testing.T, image *Image, data []byte) {
-	r, size, err := image.Compressed()
+	t.Helper()
+	size, err := image.CompressedSize()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	r, err := image.Compressed()
 	if err != nil {
 		t.Error(err)
 		return
@@ -78,6 +84,78 @@ func checkGzip(t *testing.T, image *Image, data []byte) {
 	if got, err := io.ReadAll(z); err != nil || !bytes.Equal(got, data) {
 		t.Error("other bytes", err)
 	}
+}
+
+// Whatever becomes of what the cache keeps of a compressed image, what is sent is the image, and the cache is mended.
+func TestCompressedDamaged(t *testing.T) {
+	image := program(t, 1<<20)
+	data, err := os.ReadFile(image.file.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(string(userCache(gzipCache)), image.Hash()+".gz")
+	// another is the image in a process that has compressed nothing.
+	another := func() *Image { return &Image{file: image.file, size: image.size, hash: image.hash} }
+	for name, damage := range map[string]func() error{
+		"overwritten": func() error { return overwrite(path, 100_000, 10_000) },
+		"a bit":       func() error { return overwrite(path, 300_000, 1) },
+		"truncated":   func() error { return os.Truncate(path, 1000) },
+		"empty":       func() error { return os.Truncate(path, 0) },
+		"another":     func() error { return os.WriteFile(path, []byte("\x1f\x8b"), 0o600) },
+		"gone":        func() error { return os.Remove(path) },
+		"sum":         func() error { return os.WriteFile(path+sumSuffix, []byte("nonsense"), 0o600) },
+		"other sum":   func() error { return overwrite(path+sumSuffix, 0, 10) },
+		"no sum":      func() error { return os.Remove(path + sumSuffix) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkGzip(t, another(), data)
+			used := another()
+			if _, err := used.CompressedSize(); err != nil { // as of one that is about to be sent
+				t.Fatal(err)
+			}
+			if err := damage(); err != nil {
+				t.Fatal(err)
+			}
+			checkGzip(t, another(), data)
+			checkGzip(t, used, data)
+			found, err := another().packed(userCache(gzipCache))
+			if err != nil || !found.intact() {
+				t.Errorf("the cache is not mended: %v", err)
+			}
+		})
+	}
+}
+
+// An image whose file has become another one is not sent, nor kept by its name.
+func TestCompressedOther(t *testing.T) {
+	image := program(t, 0)
+	if err := overwrite(image.file.Name(), 5000, 10); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := image.Compressed(); err == nil || !strings.Contains(err.Error(), "its file was changed") {
+		t.Error(err)
+	}
+	if _, err := image.packed(userCache(gzipCache)); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+// overwrite changes some bytes of a file.
+func overwrite(path string, at int64, n int) error {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	data := make([]byte, n)
+	if _, err := file.ReadAt(data, at); err != nil {
+		return err
+	}
+	for i := range data {
+		data[i] ^= 0x55
+	}
+	_, err = file.WriteAt(data, at)
+	return err
 }
 
 // elf makes the header of an ELF file.

@@ -228,7 +228,7 @@ func within(t testing.TB) context.Context {
 // bootstrap starts an image in a shell, and checks that it serves there. It returns the directory that it is in.
 func bootstrap(t testing.TB, f *far, image *Image) (*Arrival, string) {
 	t.Helper()
-	arrival, err := Bootstrap(within(t), f, give(image))
+	arrival, err := Bootstrap(within(t), f, 0, give(image))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,15 +23,14 @@ const (
 	uploadLimit = 8
 )
 
-// limits are the times of a session.
+// limits are the times of a session, besides the caller's patience.
 type limits struct {
-	start time.Duration // how long a program may take from its execution to its AgentLine
 	busy  time.Duration // how long to wait before asking again whether another caller's upload has ended
 	stall time.Duration // how long another caller's upload may make no progress before it is taken over
 	words time.Duration // how long to wait for the far side to explain why nothing more can be written to it
 }
 
-var usualLimits = limits{start: 30 * time.Second, busy: 50 * time.Millisecond, stall: 3 * time.Second, words: time.Second}
+var usualLimits = limits{busy: 50 * time.Millisecond, stall: 3 * time.Second, words: time.Second}
 
 //go:embed boot.sh
 var bootScript string
@@ -58,33 +57,35 @@ type session struct {
 	in     *bufio.Reader
 	nonce  string
 	limits limits
+	clock  *clock
 	fresh  bool // nothing is taken from the cache
 
 	log     transcript
-	started chan struct{} // closed when the program is executed
 	failed  chan error    // the first error in writing
 	sent    chan struct{} // closed when all is written that was given to send
 	uploads int
 	watch   watch
 }
 
-func newSession(link io.ReadWriter, choose func(ctx context.Context, system string) (*Image, error)) *session {
+func newSession(link io.ReadWriter, patience time.Duration, choose func(ctx context.Context, system string) (*Image, error)) *session {
 	random := make([]byte, 16)
 	_, _ = rand.Read(random) // It never fails.
 	sent := make(chan struct{})
 	close(sent)
 	return &session{
-		link:    link,
-		choose:  choose,
-		in:      bufio.NewReaderSize(link, lineLimit),
-		nonce:   hex.EncodeToString(random),
-		limits:  usualLimits,
-		started: make(chan struct{}),
-		failed:  make(chan error, 1),
-		sent:    sent,
-		log:     transcript{stage: StageNoShell},
+		link:   link,
+		choose: choose,
+		in:     bufio.NewReaderSize(link, lineLimit),
+		nonce:  hex.EncodeToString(random),
+		limits: usualLimits,
+		clock:  newClock(patience),
+		failed: make(chan error, 1),
+		sent:   sent,
+		log:    transcript{stage: StageNoShell},
 	}
 }
+
+var errTerminal = errors.New("its lines end as those of a terminal, which changes bytes; was the command told to make one, as by -t?")
 
 // run holds the dialogue: hello, the image's name, its bytes if they are needed, the program's first line.
 func (s *session) run(ctx context.Context) (*Arrival, error) {
@@ -94,26 +95,34 @@ func (s *session) run(ctx context.Context) (*Arrival, error) {
 		return nil, err
 	}
 	s.log.reach(StageNoProgram)
-	image, err := s.choose(ctx, system)
-	if err == nil && image == nil {
-		err = errors.New("there is none")
-	}
+	image, packed, err := s.find(ctx, system)
 	if _, ok := errors.AsType[*Error](err); ok {
 		return nil, err
 	} else if err != nil {
 		return nil, s.log.fail(err)
 	}
-	compressed, packed, err := image.Compressed()
-	if err != nil {
-		return nil, s.log.fail(err)
-	}
-	_ = compressed.Close()
 	s.log.reach(StageUpload)
 	cached, err := s.install(ctx, image, packed)
 	if err != nil {
 		return nil, err
 	}
 	return s.arrive(&Arrival{Image: image, System: system, Cached: cached})
+}
+
+// find returns the image for a system, and how large it is when it is compressed. Building and compressing take as long as
+// they take: it is not the far side that is waited for.
+func (s *session) find(ctx context.Context, system string) (*Image, int64, error) {
+	s.clock.stop()
+	defer s.clock.answered()
+	image, err := s.choose(ctx, system)
+	if err == nil && image == nil {
+		err = errors.New("there is none")
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	packed, err := image.CompressedSize()
+	return image, packed, err
 }
 
 // hello waits for the script's first answer, which names the system.
@@ -156,16 +165,14 @@ func (s *session) install(ctx context.Context, image *Image, packed int64) (cach
 		}
 		switch strings.Join(words[:min(2, len(words))], " ") {
 		case "start have", "start new":
-			s.log.start(words[1] == "have")
-			close(s.started)
-			return words[1] == "have", nil
+			cached = words[1] == "have"
+			s.log.start(cached)
+			s.clock.start(cached)
+			return cached, nil
 		case "need gzip":
-			err = s.upload(image.Compressed)
+			err = s.upload(packed, image.Compressed)
 		case "need raw":
-			err = s.upload(func() (io.ReadCloser, int64, error) {
-				r, err := image.Open()
-				return r, image.Size(), err
-			})
+			err = s.upload(image.Size(), image.Open)
 		case "sent":
 			s.sendText("go\n")
 		default:
@@ -185,17 +192,17 @@ func (s *session) install(ctx context.Context, image *Image, packed int64) (cach
 
 // upload sends exactly as many bytes as were announced. Nothing may follow them until the far side says something: its
 // head may take more from a pipe than it passes on.
-func (s *session) upload(open func() (io.ReadCloser, int64, error)) error {
+func (s *session) upload(size int64, open func() (io.ReadCloser, error)) error {
 	if s.uploads++; s.uploads > uploadLimit {
 		return errors.New("the far side wants the image again and again")
 	}
-	r, size, err := open()
+	r, err := open()
 	if err != nil {
 		return err
 	}
 	s.send(func() error {
 		defer r.Close()
-		if n, err := io.Copy(s.link, io.LimitReader(r, size)); err != nil || n != size {
+		if n, err := io.Copy(s.out(), io.LimitReader(r, size)); err != nil || n != size {
 			return errors.Join(fmt.Errorf("%d of %d bytes of the image were sent", n, size), err)
 		}
 		return nil
@@ -217,11 +224,9 @@ func (s *session) refused(words []string, image *Image) error {
 		}
 		return s.log.fail(errors.New("there is none that programs can be written to and executed in"))
 	case "error hash":
-		image.forgetCompressed()
 		s.log.reach(StageHash)
 		return s.log.fail(fmt.Errorf("what arrived is not image %s", image.Hash()))
 	case "error upload":
-		image.forgetCompressed()
 		return s.log.fail(errors.New("what arrived cannot be decompressed"))
 	}
 	return s.log.fail(fmt.Errorf("the far side answers %q", words))
@@ -256,6 +261,11 @@ func (s *session) answer() ([]string, error) {
 			return nil, noiseErr
 		}
 		if words := strings.Fields(string(rest)); found && err == nil && len(words) > 0 {
+			s.clock.answered()
+			if bytes.HasSuffix(rest, []byte("\r\n")) {
+				s.log.reach(StageTerminal)
+				return nil, errTerminal
+			}
 			return words, nil
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
@@ -264,9 +274,12 @@ func (s *session) answer() ([]string, error) {
 	}
 }
 
+// out is the link, to be written to.
+func (s *session) out() io.Writer { return &outlet{s.link, s.clock} }
+
 func (s *session) sendText(text string) {
 	s.send(func() error {
-		_, err := io.WriteString(s.link, text)
+		_, err := io.WriteString(s.out(), text)
 		return err
 	})
 }

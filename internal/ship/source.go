@@ -119,11 +119,8 @@ func (s *Source) make(ctx context.Context, own *Image, ownErr error, system stri
 		return nil, b, err
 	}
 	name := own.Hash() + "-" + strings.ReplaceAll(system, "/", "-")
-	if file, err := userCache(buildCache).open(name); err == nil {
-		if image, err := newImage(file, system); err == nil {
-			return image, b, nil
-		}
-		_ = file.Close()
+	if image, err := built(name, system); err == nil {
+		return image, b, nil
 	}
 	if err := s.locate(ctx, b); err != nil {
 		return nil, b, err

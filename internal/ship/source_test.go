@@ -3,6 +3,7 @@
 package ship
 
 import (
+	"bytes"
 	"context"
 	"debug/buildinfo"
 	"encoding/binary"
@@ -182,9 +183,59 @@ func TestRebuild(t *testing.T) {
 				t.Errorf("it prints %q, want %q", got, test.want)
 			}
 			t.Setenv("PATH", "/nonexistent")
-			again := Own(s.exe, test.mainFile, nil) // as another process of the same program
-			again.info = s.info
-			if image, err := again.For(t.Context(), host); err != nil || image.Hash() != images[0].Hash() {
+			if image, err := s.again().For(t.Context(), host); err != nil || image.Hash() != images[0].Hash() {
+				t.Error("it was not kept:", err)
+			}
+		})
+	}
+}
+
+// again is a source of the same program in another process.
+func (s *Source) again() *Source {
+	again := Own(s.exe, s.mainFile, s.prebuilt)
+	again.info = s.info
+	return again
+}
+
+// What was built and has been damaged in the cache since is built again.
+func TestBuiltDamaged(t *testing.T) {
+	m := newModule(t)
+	s := m.source(t, m.mainFile(), nil, "build", "-ldflags=-X main.linked=greet")
+	image, err := s.For(t.Context(), host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := s.own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(string(userCache(buildCache)), own.Hash()+"-"+strings.ReplaceAll(host, "/", "-"))
+	for name, damage := range map[string]func() error{
+		"another program": func() error {
+			data, err := os.ReadFile(path)
+			if err != nil || !bytes.Contains(data, []byte("greet")) {
+				return errors.Join(errors.New("it does not say greet"), err)
+			}
+			return os.WriteFile(path, bytes.ReplaceAll(data, []byte("greet"), []byte("curse")), 0o700)
+		},
+		"truncated": func() error { return os.Truncate(path, image.Size()/2) },
+		"empty":     func() error { return os.Truncate(path, 0) },
+		"sum":       func() error { return overwrite(path+sumSuffix, 3, 3) },
+		"no sum":    func() error { return os.Remove(path + sumSuffix) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := damage(); err != nil {
+				t.Fatal(err)
+			}
+			image, err := s.again().For(t.Context(), host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := run(t, image); got != "greet" {
+				t.Errorf("it prints %q", got)
+			}
+			t.Setenv("PATH", "/nonexistent")
+			if again, err := s.again().For(t.Context(), host); err != nil || again.Hash() != image.Hash() {
 				t.Error("it was not kept:", err)
 			}
 		})
@@ -302,6 +353,8 @@ func TestBuild(t *testing.T) {
 	}
 	_, err := Build(t.Context(), m.dir, "./cmd/missing", host, BuildFlags{})
 	wantError(t, err, StageNoProgram, "cmd/missing")
+	_, err = Build(t.Context(), m.dir, "fmt", host, BuildFlags{})
+	wantError(t, err, StageNoProgram, "not a main package")
 	_, err = Build(t.Context(), m.dir, "./cmd/p", "-x/../y", BuildFlags{})
 	wantError(t, err, StageUnknownSystem)
 	_, err = Build(t.Context(), m.dir, "", host, BuildFlags{})

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // A Store is a directory of images, the same that [Bootstrap] fills. Several processes may use one directory, and the
@@ -22,8 +23,11 @@ import (
 type Store struct {
 	dir cache
 
-	mu   sync.Mutex
-	puts map[string]chan struct{} // by hash: the Put that is under way; closed at its end
+	mu      sync.Mutex
+	puts    map[string]chan struct{} // by hash: the Put that is under way; closed at its end
+	checked map[string]fs.FileInfo   // by hash: the file as it was when it was found to be the image
+
+	checking sync.Mutex // held while a file is read, so that those who want it too wait
 }
 
 // OpenStore opens a directory of images, which it makes, for the user alone, if it is not there.
@@ -35,18 +39,29 @@ func OpenStore(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return &Store{dir: cache(dir), puts: map[string]chan struct{}{}}, nil
+	return &Store{dir: cache(dir), puts: map[string]chan struct{}{}, checked: map[string]fs.FileInfo{}}, nil
 }
 
 // Path returns the path of an image, absolute and ready to be executed, and marks the image as used now. It is not ok
 // if the image is not there, or if hash is none.
+//
+// A file is read before its path is given for the first time, and again whenever it is another one or was changed. If
+// it is not what its name says, or cannot be executed, it is removed, whatever it is: a directory too.
 func (s *Store) Path(hash string) (path string, ok bool) {
-	path = s.path(hash)
-	if info, err := os.Lstat(path); !isHash(hash) || err != nil || !info.Mode().IsRegular() {
+	if !isHash(hash) {
 		return "", false
 	}
-	touch(path)
-	return path, true
+	s.Use(hash)
+	return s.path(hash), s.check(hash)
+}
+
+// Use marks an image as used now, if it is there.
+func (s *Store) Use(hash string) {
+	path := s.path(hash)
+	// Doing so changes the file's ctime, after which it is read again: so not every time.
+	if info, err := os.Lstat(path); err == nil && isHash(hash) && info.Mode().IsRegular() && time.Since(usedAt(info)) > precision {
+		touch(path)
+	}
 }
 
 // ranSuffix ends the names of the files that say which images were found to be what their names say, and run from there.
@@ -129,7 +144,8 @@ func (s *Store) put(ctx context.Context, hash string, r io.Reader, max int64) er
 	case got != hash:
 		return &Error{Stage: StageHash, Err: fmt.Errorf("%s was announced, and %s arrived", hash, got)}
 	}
-	if err = part.Chmod(0o700); err == nil {
+	// Nobody writes to it by accident: those who run as this user could, and are to be prevented by other means.
+	if err = part.Chmod(0o500); err == nil {
 		err = commit(part, s.path(hash))
 	}
 	return writeError(err)

@@ -73,7 +73,11 @@ func (t *transcript) heard(text string) bool {
 func (t *transcript) fail(err error) *Error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return &Error{Stage: t.stage, System: t.system, Output: lastLines(string(t.tail)), Cached: t.cached, Err: err}
+	e := &Error{Stage: t.stage, System: t.system, Output: lastLines(string(t.tail)), Cached: t.cached, Err: err}
+	if e.Stage == StageTerminal {
+		e.Output = "" // It is the script: terminals echo.
+	}
+	return e
 }
 
 // lastLines returns the end of what was printed, as text.

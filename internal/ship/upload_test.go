@@ -30,7 +30,7 @@ func TestManyAtOnce(t *testing.T) {
 	for i := range 20 {
 		f := start(t, argv[i%len(argv)], home(dir))
 		group.Go(func() {
-			arrival, err := Bootstrap(within(t), f, give(image))
+			arrival, err := Bootstrap(within(t), f, 0, give(image))
 			if err != nil {
 				t.Error(err)
 				return
@@ -96,7 +96,7 @@ func halfWay(t *testing.T, f *far, image *Image) (*gate, func() (*Arrival, error
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		arrival, err = Bootstrap(within(t), g, give(image))
+		arrival, err = Bootstrap(within(t), g, 0, give(image))
 	}()
 	select {
 	case <-g.reached:
@@ -139,7 +139,7 @@ func TestStalledUploader(t *testing.T) {
 		slow := start(t, shell, home(dir))
 		g, ended := halfWay(t, slow, image)
 		next := start(t, shell, home(dir))
-		s := newSession(next, give(image))
+		s := newSession(next, 0, give(image))
 		s.limits.stall = usualLimits.stall / 10
 		arrival, err := s.bootstrap(within(t))
 		if err != nil || arrival.Cached {
@@ -222,9 +222,10 @@ func TestWrongHash(t *testing.T) {
 				}
 				dir := t.TempDir()
 				wrong := program(t, 1<<20)
+				wrong.compressed = pretend(gzipOf(t, wrong))
 				wrong.hash = program(t, 0).Hash()
 				f := start(t, shell, home(dir, bin...))
-				_, err := Bootstrap(within(t), f, give(wrong))
+				_, err := Bootstrap(within(t), f, 0, give(wrong))
 				wantError(t, err, StageHash, wrong.hash)
 				f.wait()
 				onlyImage(t, dir, nil)
@@ -233,32 +234,63 @@ func TestWrongHash(t *testing.T) {
 	})
 }
 
-// What gzip does not take for its own is refused, too, and the caller compresses anew the next time.
+// What gzip does not take for its own is refused, too, and nothing stays of it.
 func TestDamagedGzip(t *testing.T) {
 	inShells(t, func(t *testing.T, shell []string) {
 		image, dir := program(t, 1<<20), t.TempDir()
-		r, size, err := image.Compressed()
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		data[size/2] ^= 1
-		image.compressed = io.NewSectionReader(bytes.NewReader(data), 0, size)
+		data := gzipOf(t, image)
+		data[len(data)/2] ^= 1
+		right := image.compressed
+		image.compressed = pretend(data) // the way to the far side may do that
 		f := start(t, shell, home(dir))
-		_, err = Bootstrap(within(t), f, give(image))
+		_, err := Bootstrap(within(t), f, 0, give(image))
 		if e, ok := errors.AsType[*Error](err); !ok || e.Stage != StageUpload && e.Stage != StageHash {
 			t.Fatal(err)
 		}
 		f.wait()
 		onlyImage(t, dir, nil)
-		if _, err := os.Stat(filepath.Join(string(userCache(gzipCache)), image.Hash()+".gz")); err == nil {
-			t.Error("the damaged file is still there")
-		}
+		image.compressed = right
 		bootstrap(t, start(t, shell, home(dir)), image)
 	})
+}
+
+// A damaged file in the caller's cache hurts nobody: the first attempt succeeds.
+func TestDamagedGzipCache(t *testing.T) {
+	inShells(t, func(t *testing.T, shell []string) {
+		image := program(t, 1<<20)
+		if _, err := image.CompressedSize(); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(string(userCache(gzipCache)), image.Hash()+".gz")
+		for _, image := range []*Image{image, {file: image.file, size: image.size, hash: image.hash, system: image.system}} {
+			if err := overwrite(path, 500_000, 10_000); err != nil {
+				t.Fatal(err)
+			}
+			if arrival, _ := bootstrap(t, start(t, shell, home(t.TempDir())), image); arrival.Cached {
+				t.Error("it was not sent")
+			}
+		}
+	})
+}
+
+// gzipOf returns an image's compressed bytes.
+func gzipOf(t *testing.T, image *Image) []byte {
+	t.Helper()
+	r, err := image.Compressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	data, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// pretend has bytes taken for a compressed image.
+func pretend(data []byte) *compressed {
+	return &compressed{io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), hashOf(data)}
 }
 
 // A damaged image in the cache, as a host that loses its power may leave it, is replaced.
@@ -287,7 +319,7 @@ func TestImpatient(t *testing.T) {
 	ctx, cancel := context.WithCancel(within(t))
 	f := start(t, shell, home(dir))
 	waiting := &watchedLink{far: f, word: []byte(" busy "), seen: cancel}
-	_, err := Bootstrap(ctx, waiting, give(image))
+	_, err := Bootstrap(ctx, waiting, 0, give(image))
 	if wantError(t, err, StageUpload); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}

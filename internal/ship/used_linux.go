@@ -15,3 +15,11 @@ func usedAt(info fs.FileInfo) time.Time {
 	}
 	return info.ModTime()
 }
+
+// changedAt is when a file, or what the system knows of it, was changed last. Nobody can set it.
+func changedAt(info fs.FileInfo) time.Time {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return time.Unix(st.Ctim.Unix())
+	}
+	return time.Time{}
+}

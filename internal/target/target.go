@@ -116,6 +116,11 @@ func (t *Target) authority(rest string) (*url.URL, error) {
 	if strings.HasPrefix(u.User.Username(), "-") {
 		return nil, t.Wrong("%q is not a user", u.User.Username())
 	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, t.Wrong("a port is a number from 1 to 65535, not %q", port)
+		}
+	}
 	return u, nil
 }
 

@@ -3,6 +3,7 @@ package target
 import (
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/afar-go/afar/internal/reach"
@@ -33,6 +34,15 @@ func TestParse(t *testing.T) {
 		want.Text, want.scheme = text, got.scheme
 		if !reflect.DeepEqual(*got, want) {
 			t.Errorf("%s: %+v, want %+v", text, *got, want)
+		}
+	}
+}
+
+// A port is a number that there is.
+func TestPorts(t *testing.T) {
+	for _, text := range []string{"tcp://h:65536", "tcp://h:0", "ssh://h:99999", "tcp://h:x"} {
+		if got, err := Parse(text); err == nil || !strings.Contains(err.Error(), " port ") {
+			t.Errorf("%s: %+v, %v", text, got, err)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -152,6 +153,7 @@ type order struct {
 	N    int
 	Dir  string // of effects; "": none
 	Gate string // a pipe that the first attempt waits at, until a test has opened and closed it
+	Fail bool   // the first attempt does
 	Pad  []byte // so that it is large; the proof is as large
 }
 
@@ -187,6 +189,9 @@ func doChore(ctx context.Context, in order) (proof, error) {
 			return proof{}, err
 		}
 	}
+	if in.Fail && r.Attempt == 1 {
+		return proof{}, errFirst
+	}
 	if in.N%16 == 0 { // one that takes some milliseconds, so that it is killed in the middle
 		for b := make([]byte, 1<<20); b[0] < 4; b[0]++ {
 			b[1] += sha256.Sum256(b)[0]
@@ -195,6 +200,8 @@ func doChore(ctx context.Context, in order) (proof, error) {
 	program, err := os.Executable()
 	return proof{r.ID, in.N * in.N, r.Attempt, r.Token, os.Getpid(), program, in.Pad}, err
 }
+
+var errFirst = errors.New("the first attempt fails")
 
 // leave appends an effect to a file of this process, in one write.
 func leave(dir string, e effect) error {

@@ -88,17 +88,12 @@ func (e *endToEnd) submit(ctx context.Context, window chan<- struct{}) error {
 }
 
 func (e *endToEnd) work(ctx context.Context) error {
-	outcome := []byte("12345678")
 	for left := e.b.N; left > 0; {
 		ds, err := e.broker.Take(ctx, "q", queue.TakeRequest{Worker: "w", Max: e.batch, Lease: time.Minute, Wait: time.Minute})
 		if err != nil {
 			return err
 		}
-		ends := make([]queue.Settlement, len(ds))
-		for i := range ds {
-			ends[i] = queue.Settlement{Lease: queue.Lease{ID: ds[i].ID, Token: ds[i].Token}, Worker: "w", Ending: queue.EndDone, Outcome: outcome}
-		}
-		if _, err := e.broker.Settle(ctx, "q", ends); err != nil {
+		if _, err := e.broker.Settle(ctx, "q", done(ds)); err != nil {
 			return err
 		}
 		left -= len(ds)
@@ -133,7 +128,7 @@ func BenchmarkPickUp(b *testing.B) {
 		go func() {
 			ds, err := to.Take(b.Context(), "q", queue.TakeRequest{Worker: "w", Max: 1, Lease: time.Minute, Wait: time.Minute})
 			if err == nil {
-				_, err = to.Settle(b.Context(), "q", []queue.Settlement{{Lease: queue.Lease{ID: ds[0].ID, Token: ds[0].Token}, Worker: "w", Ending: queue.EndDone}})
+				_, err = to.Settle(b.Context(), "q", done(ds))
 			}
 			taken <- err
 		}()
@@ -181,7 +176,9 @@ func BenchmarkRaw(b *testing.B) {
 	for _, batch := range []int{100, 500} {
 		b.Run(fmt.Sprint("batch=", batch), func(b *testing.B) {
 			s := startServer(b)
-			c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.socket}, DialCtxFn: dialUnix, ForceSingleClient: true, DisableCache: true})
+			c, err := rueidis.NewClient(rueidis.ClientOption{
+				InitAddress: []string{s.socket}, DialCtxFn: dialUnix, ForceSingleClient: true, DisableCache: true,
+			})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -24,12 +24,16 @@ const (
 )
 
 // Follow implements queue.Broker.
-func (b *Broker) Follow(ctx context.Context, queueName string, t queue.Topic, after queue.Cursor, wait time.Duration) ([]queue.Event, queue.Cursor, error) {
+func (b *Broker) Follow(
+	ctx context.Context, queueName string, t queue.Topic, after queue.Cursor, wait time.Duration,
+) ([]queue.Event, queue.Cursor, error) {
 	events, next, err := b.follow(ctx, queueName, t, after, wait)
 	return events, next, wrap(queueName, err)
 }
 
-func (b *Broker) follow(ctx context.Context, queueName string, t queue.Topic, after queue.Cursor, wait time.Duration) ([]queue.Event, queue.Cursor, error) {
+func (b *Broker) follow(
+	ctx context.Context, queueName string, t queue.Topic, after queue.Cursor, wait time.Duration,
+) ([]queue.Event, queue.Cursor, error) {
 	if err := first(check.Queue(queueName), check.Follow(t, wait), checkCursor(after)); err != nil {
 		return nil, after, err
 	}

@@ -226,7 +226,7 @@ func TestTakeThatIsGivenUpLosesNoLease(t *testing.T) {
 		if err != nil || len(ds) != 1 {
 			t.Fatalf("Take gives %v, %v", ds, err)
 		}
-		if _, err := b.Settle(t.Context(), "q", []queue.Settlement{{Lease: queue.Lease{ID: "t", Token: ds[0].Token}, Worker: "w", Ending: queue.EndDone}}); err != nil {
+		if _, err := b.Settle(t.Context(), "q", done(ds)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -248,7 +248,7 @@ func TestServerErrorsThatLast(t *testing.T) {
 	if err != nil || len(ds) != 1 {
 		t.Fatalf("Take gives %v, %v", ds, err)
 	}
-	if _, err := b.Settle(t.Context(), "q", []queue.Settlement{{Lease: queue.Lease{ID: "stored", Token: ds[0].Token}, Worker: "w", Ending: queue.EndDone}}); err != nil {
+	if _, err := b.Settle(t.Context(), "q", done(ds)); err != nil {
 		t.Error(err)
 	}
 	s.must("CONFIG", "SET", "maxmemory", "0")

@@ -28,6 +28,16 @@ func open(t testing.TB, url string) *redisq.Broker {
 	return b
 }
 
+// done settles deliveries of worker w.
+func done(deliveries []queue.Delivery) []queue.Settlement {
+	ends := make([]queue.Settlement, len(deliveries))
+	for i, d := range deliveries {
+		lease := queue.Lease{ID: d.ID, Token: d.Token}
+		ends[i] = queue.Settlement{Lease: lease, Worker: "w", Ending: queue.EndDone, Outcome: []byte("12345678")}
+	}
+	return ends
+}
+
 func TestBroker(t *testing.T) {
 	need(t, "redis-server")
 	queuetest.Run(t, func(t *testing.T) *queuetest.Backend {

@@ -45,7 +45,7 @@ func TestKillWithEverysec(t *testing.T) {
 	if len(ds) != 1 || ds[0].ID != "t" {
 		t.Fatalf("Take gives %+v", ds)
 	}
-	if _, err := b.Settle(t.Context(), "q", []queue.Settlement{{Lease: queue.Lease{ID: "t", Token: ds[0].Token}, Worker: "w", Ending: queue.EndDone}}); err != nil {
+	if _, err := b.Settle(t.Context(), "q", done(ds)); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-followed; err != nil {
@@ -84,11 +84,7 @@ func TestMemoryIsFlat(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ends := make([]queue.Settlement, len(ds))
-			for i, d := range ds {
-				ends[i] = queue.Settlement{Lease: queue.Lease{ID: d.ID, Token: d.Token}, Worker: "w", Ending: queue.EndDone}
-			}
-			if _, err := b.Settle(t.Context(), "q", ends); err != nil {
+			if _, err := b.Settle(t.Context(), "q", done(ds)); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -73,7 +73,8 @@ func submitArguments(tasks []queue.Task) []string {
 			n++
 		}
 		t := &tasks[0]
-		args = append(args, strconv.Itoa(n), strconv.Itoa(int(t.Priority)+1), t.Group, strconv.FormatInt(millis(t.Delay), 10), flag(!t.Random), flag(len(t.Blobs) > 0))
+		args = append(args, strconv.Itoa(n), strconv.Itoa(int(t.Priority)+1), t.Group, strconv.FormatInt(millis(t.Delay), 10),
+			flag(!t.Random), flag(len(t.Blobs) > 0))
 		for i := range n {
 			args = append(args, tasks[i].ID, texts.record(&tasks[i]))
 		}
