@@ -13,11 +13,12 @@
 //
 // Files: experiment.go says what a row is and runs its rounds, table.go prints; a file per row or family of rows
 // (calls.go, bulk.go, mapping.go, scaling.go, flow.go, conversation.go, ring.go, unread.go, start.go, ssh.go,
-// tls.go, heap.go, queue.go, queueflat.go) says what is measured; a file per contender (afar.go, raw.go, netrpc.go, grpc.go, yamux.go, python.go, protoactor.go; for
-// flows afarflow.go, grpcflow.go, yamuxflow.go; for unread strain.go; for queues afarqueue.go, redis.go, jetstream.go, asynq.go, pythonqueue.go) says how. link.go starts the rivals' processes,
-// wiring.go lays what connects them, and leftover.go proves that none is left; disturbance.go measures what unrelated
-// processes took meanwhile, resident.go what memory processes take. host_linux.go makes the host of
-// the rows with ssh.
+// tls.go, heap.go, queue.go, queueflat.go) says what is measured; a file per contender (afar.go, raw.go, netrpc.go,
+// grpc.go, yamux.go, python.go, protoactor.go; for flows afarflow.go, grpcflow.go, yamuxflow.go; for unread strain.go;
+// for queues afarqueue.go, redis.go, jetstream.go, asynq.go, pythonqueue.go) says how. link.go starts the rivals'
+// processes, wiring.go lays what connects them, and leftover.go proves that none is left; disturbance.go measures what
+// unrelated processes took meanwhile, resident.go what memory processes take. host_linux.go makes the host of the rows
+// with ssh.
 //
 // The program needs a Unix system; resident set sizes and the search for leftover processes need Linux's /proc.
 package main

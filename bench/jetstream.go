@@ -91,7 +91,13 @@ func (b *bareStream) pass(ctx context.Context, n int) error {
 	defer cancel()
 	all := texts(n)
 	published := make(chan error, 1)
-	go func() { published <- b.publish(ctx, all) }()
+	go func() {
+		err := b.publish(ctx, all)
+		if err != nil {
+			cancel()
+		}
+		published <- err
+	}()
 	err := b.take(ctx, all)
 	if err != nil {
 		cancel()
@@ -101,7 +107,7 @@ func (b *bareStream) pass(ctx context.Context, n int) error {
 
 func (b *bareStream) publish(ctx context.Context, all []string) error {
 	for _, t := range all {
-		if _, err := b.js.PublishAsync(bareSubject, []byte(t)); err != nil {
+		if _, err := b.js.PublishAsync(bareSubject, []byte(t), jetstream.WithStallWait(time.Minute)); err != nil {
 			return err
 		}
 	}
