@@ -41,7 +41,7 @@ func (c *clock) set(d time.Duration) {
 }
 
 // The time of day of a Redis server, which is the only one that its queues know, goes on by an hour,
-// and then back by three. Tasks run all the same, none has two outcomes, and tokens grow. (The clocks
+// and then back by two, and by one more. Tasks run all the same, none has two outcomes, and tokens grow. (The clocks
 // of clients are durations: no process here can have another time of day, but nobody asks them.)
 func TestClock(t *testing.T) {
 	t.Parallel()

@@ -1,7 +1,7 @@
 package chaos_test
 
 import (
-	"io"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -72,7 +72,7 @@ func (v *server) near(h *hosttest.Host) string {
 // workAt starts a worker on a host, and returns when it listens.
 func workAt(s *stage, h *hosttest.Host, p part) *process {
 	s.t.Helper()
-	copyFile(s.t, "/proc/self/exe", h.Path("/tmp/program"))
+	copyFile(s.t, fmt.Sprintf("/proc/%d/exe", os.Getpid()), h.Path("/tmp/program"))
 	cmd := exec.Command(h.Shell()[0], append(h.Shell()[1:], "-c", "exec /tmp/program")...)
 	cmd.Env = append(append(os.Environ(), s.environ(&p)...), "TMPDIR=/tmp")
 	said := newLines()
@@ -81,16 +81,13 @@ func workAt(s *stage, h *hosttest.Host, p part) *process {
 	return w
 }
 
+// copyFile has another process copy a file: a child that this one starts meanwhile would have the
+// copy open for writing, and nobody could run it.
 func copyFile(t testing.TB, from, to string) {
 	t.Helper()
-	r, err := os.Open(from)
-	must(t, err)
-	defer r.Close()
-	w, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o700)
-	must(t, err)
-	_, err = io.Copy(w, r)
-	must(t, err)
-	must(t, w.Close())
+	if out, err := exec.Command("cp", "--dereference", from, to).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 }
 
 // prove waits for a task's outcome, which must be that of a worker.
