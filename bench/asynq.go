@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"strconv"
 	"sync"
@@ -33,19 +34,24 @@ func asynqCrew(aof bool, every time.Duration) muster {
 		if err != nil {
 			return nil, err
 		}
-		worker, err := openWorker(ctx, "queue-asynq", workPlace{Address: r.socket, Every: every})
+		name := rand.Text() // another worker may look elsewhere
+		worker, err := openWorker(ctx, "queue-asynq", workPlace{Address: r.socket, Queue: name, Every: every})
 		if err != nil {
 			return nil, err
 		}
-		a := &asynqCaller{client: asynq.NewClient(asynqRedis(r.socket)), inspector: asynq.NewInspector(asynqRedis(r.socket))}
+		a := &asynqCaller{queue: name, client: asynq.NewClient(asynqRedis(r.socket)), inspector: asynq.NewInspector(asynqRedis(r.socket))}
 		return &crew{
 			redis: r, worker: worker.process.Process.Pid,
 			pass: func(ctx context.Context, n int) error { return a.pass(ctx, n, time.Minute) },
-			keep: func(ctx context.Context, n int) error { return a.pass(ctx, n, time.Hour) },
+			keep: func(ctx context.Context, n int) error {
+				// A client says only once which queues there are, and Redis may have been emptied since.
+				fresh := &asynqCaller{queue: name, client: asynq.NewClient(asynqRedis(r.socket)), inspector: a.inspector}
+				return errors.Join(fresh.pass(ctx, n, time.Hour), fresh.client.Close())
+			},
 			begun: func(ctx context.Context) (time.Time, error) {
 				ctx, cancel := within(ctx)
 				defer cancel()
-				info, err := a.client.EnqueueContext(ctx, asynq.NewTask(asynqBegun, nil), asynq.Retention(time.Minute))
+				info, err := a.client.EnqueueContext(ctx, asynq.NewTask(asynqBegun, nil), asynq.Queue(name), asynq.Retention(time.Minute))
 				if err != nil {
 					return time.Time{}, err
 				}
@@ -62,11 +68,12 @@ func asynqCrew(aof bool, every time.Duration) muster {
 }
 
 type asynqCaller struct {
+	queue     string
 	client    *asynq.Client
 	inspector *asynq.Inspector
 }
 
-// A asynqSent is a task that was submitted.
+// An asynqSent is a task that was submitted.
 type asynqSent struct{ id, text string }
 
 // pass submits in goroutines, and waits in others.
@@ -102,10 +109,10 @@ func (a *asynqCaller) pass(ctx context.Context, n int, retention time.Duration) 
 	return errors.Join(errs...)
 }
 
-// submit submits every so manieth task.
+// submit submits every asynqTogether-th task.
 func (a *asynqCaller) submit(ctx context.Context, all []string, from int, retention time.Duration, sent chan<- asynqSent) error {
 	for i := from; i < len(all); i += asynqTogether {
-		task := asynq.NewTask(asynqEcho, []byte(all[i]), asynq.Retention(retention))
+		task := asynq.NewTask(asynqEcho, []byte(all[i]), asynq.Queue(a.queue), asynq.Retention(retention))
 		info, err := a.client.EnqueueContext(ctx, task)
 		if err != nil {
 			return err
@@ -118,7 +125,7 @@ func (a *asynqCaller) submit(ctx context.Context, all []string, from int, retent
 // await looks until a task has ended: asynq tells nobody.
 func (a *asynqCaller) await(ctx context.Context, id string) ([]byte, error) {
 	for {
-		info, err := a.inspector.GetTaskInfo("default", id)
+		info, err := a.inspector.GetTaskInfo(a.queue, id)
 		if err != nil {
 			return nil, err
 		}
@@ -144,7 +151,7 @@ func workAsynq(ctx context.Context, o workPlace) error {
 		return err
 	})
 	server := asynq.NewServer(asynqRedis(o.Address), asynq.Config{
-		Concurrency: asynqTogether, TaskCheckInterval: o.Every, LogLevel: asynq.FatalLevel, ShutdownTimeout: time.Second,
+		Queues: map[string]int{o.Queue: 1}, Concurrency: asynqTogether, TaskCheckInterval: o.Every, LogLevel: asynq.FatalLevel, ShutdownTimeout: time.Second,
 	})
 	if err := server.Start(mux); err != nil {
 		return err

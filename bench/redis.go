@@ -149,6 +149,7 @@ func dialRedis(socket string) (rueidis.Client, error) {
 // A workPlace tells a worker where its queue is.
 type workPlace struct {
 	Address string
+	Queue   string        // its name, of asynq
 	Every   time.Duration // how often asynq looks
 }
 
