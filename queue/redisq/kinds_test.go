@@ -46,7 +46,7 @@ func goThrough(t *testing.T, b *redisq.Broker, queueName string) {
 
 // freePorts returns ports that nobody listens to, for servers that cannot be asked which they got. Another
 // program may take one before the server does, so callers try again.
-func freePorts(t *testing.T, n int) []string {
+func freePorts(t testing.TB, n int) []string {
 	t.Helper()
 	ports := make([]string, n)
 	for i := range ports {
@@ -118,9 +118,11 @@ func TestTLS(t *testing.T) {
 	a := newAuthority(t)
 	a.make("server", &x509.Certificate{DNSNames: []string{"redis.test"}, KeyUsage: x509.KeyUsageDigitalSignature})
 	a.make("client", &x509.Certificate{KeyUsage: x509.KeyUsageDigitalSignature})
-	port := freePorts(t, 1)[0]
-	startServer(t, "--tls-port", port, "--tls-cert-file", a.file("server.crt"), "--tls-key-file", a.file("server.key"),
-		"--tls-ca-cert-file", a.file("ca.crt"), "--tls-auth-clients", "yes")
+	_, ports := startServerAt(t, 1, func(ports []string) []string {
+		return []string{"--bind", "127.0.0.1", "--tls-port", ports[0], "--tls-cert-file", a.file("server.crt"),
+			"--tls-key-file", a.file("server.key"), "--tls-ca-cert-file", a.file("ca.crt"), "--tls-auth-clients", "yes"}
+	})
+	port := ports[0]
 	base := "rediss://u:secret@127.0.0.1:" + port
 	own := "cert=" + a.file("client.crt") + "&key=" + a.file("client.key")
 	for query, says := range map[string]string{
@@ -174,15 +176,15 @@ func TestCluster(t *testing.T) {
 // startCluster starts servers that share the keys.
 func startCluster(t *testing.T, n int) ([]*server, []string) {
 	t.Helper()
-	ports := freePorts(t, 2*n)
-	nodes := make([]*server, n)
+	nodes, ports := make([]*server, n), make([]string, n)
 	for i := range nodes {
-		nodes[i] = startServer(t, "--port", ports[i], "--bind", "127.0.0.1", "--cluster-enabled", "yes", "--cluster-port", ports[n+i],
-			"--cluster-node-timeout", "2000")
-	}
-	for i, node := range nodes {
+		node, own := startServerAt(t, 2, func(ports []string) []string {
+			return []string{"--port", ports[0], "--bind", "127.0.0.1", "--cluster-enabled", "yes", "--cluster-port", ports[1],
+				"--cluster-node-timeout", "2000"}
+		})
 		node.must("CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i*16384/n), strconv.Itoa((i+1)*16384/n-1))
-		nodes[0].must("CLUSTER", "MEET", "127.0.0.1", ports[i], ports[n+i])
+		nodes[i], ports[i] = node, own[0]
+		nodes[0].must("CLUSTER", "MEET", "127.0.0.1", own[0], own[1])
 	}
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		ready := 0
@@ -192,7 +194,7 @@ func startCluster(t *testing.T, n int) ([]*server, []string) {
 			}
 		}
 		if ready == n {
-			return nodes, ports[:n]
+			return nodes, ports
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("the cluster does not come to be:\n%s", nodes[0].text("CLUSTER INFO"))
@@ -202,22 +204,26 @@ func startCluster(t *testing.T, n int) ([]*server, []string) {
 
 // TestSentinel follows the sentinels to another server when the first has gone.
 func TestSentinel(t *testing.T) {
-	ports := freePorts(t, 3)
-	first := startServer(t, "--port", ports[0], "--bind", "127.0.0.1")
-	second := startServer(t, "--port", ports[1], "--bind", "127.0.0.1", "--replicaof", "127.0.0.1 "+ports[0])
-	config := filepath.Join(t.TempDir(), "sentinel.conf")
-	text := fmt.Sprintf("port %s\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 %s 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n",
-		ports[2], ports[0])
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	startSentinel(t, config)
+	local := func(ports []string) []string { return []string{"--port", ports[0], "--bind", "127.0.0.1"} }
+	first, at := startServerAt(t, 1, local)
+	second, _ := startServerAt(t, 1, func(ports []string) []string {
+		return append(local(ports), "--replicaof", "127.0.0.1 "+at[0])
+	})
+	sentinel, ports := startServerAt(t, 1, func(ports []string) []string {
+		config := filepath.Join(t.TempDir(), "sentinel.conf")
+		text := fmt.Sprintf("sentinel monitor main 127.0.0.1 %s 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n", at[0])
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return append([]string{config, "--sentinel"}, local(ports)...)
+	})
 	awaitText(t, second, "INFO replication", "master_link_status:up")
-	awaitSentinel(t, ports[2])
-	if _, err := redisq.Open(t.Context(), "redis://127.0.0.1:"+ports[2]); err == nil || !strings.Contains(err.Error(), "master_set") {
+	awaitText(t, sentinel, "INFO sentinel", "status=ok")
+	awaitText(t, sentinel, "INFO sentinel", "slaves=1")
+	if _, err := redisq.Open(t.Context(), "redis://127.0.0.1:"+ports[0]); err == nil || !strings.Contains(err.Error(), "master_set") {
 		t.Errorf("Open of a sentinel as a server gives %v", err)
 	}
-	b := open(t, "redis://127.0.0.1:"+ports[2]+"?master_set=main")
+	b := open(t, "redis://127.0.0.1:"+ports[0]+"?master_set=main")
 	goThrough(t, b, "before")
 	first.stop(9)
 	goThrough(t, b, "after")

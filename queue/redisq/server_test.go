@@ -25,8 +25,9 @@ type server struct {
 	socket string
 	args   []string
 
-	mu  sync.Mutex
-	cmd *exec.Cmd
+	mu    sync.Mutex
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when it has
 }
 
 // need returns the path of a program, without which there is nothing to test: on a laptop.
@@ -47,6 +48,31 @@ func need(t testing.TB, program string) string {
 // unless they say so.
 func startServer(t testing.TB, args ...string) *server {
 	t.Helper()
+	s, err := tryServer(t, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// startServerAt starts one that listens to ports, and returns them. It cannot be asked to choose them itself, and
+// another program may take them first, so there are several tries.
+func startServerAt(t testing.TB, n int, args func(ports []string) []string) (*server, []string) {
+	t.Helper()
+	for try := 0; ; try++ {
+		ports := freePorts(t, n)
+		s, err := tryServer(t, args(ports)...)
+		if err == nil {
+			return s, ports
+		}
+		if try == 20 {
+			t.Fatal(err)
+		}
+	}
+}
+
+func tryServer(t testing.TB, args ...string) (*server, error) {
+	t.Helper()
 	need(t, "redis-server")
 	// A socket's path is short, other than that of the test's directory.
 	sockets, err := os.MkdirTemp("", "redisq")
@@ -58,8 +84,7 @@ func startServer(t testing.TB, args ...string) *server {
 		s.stop(syscall.SIGKILL)
 		_ = os.RemoveAll(sockets)
 	})
-	s.start()
-	return s
+	return s, s.try()
 }
 
 // durable are arguments with which nothing is lost when the server is killed.
@@ -67,46 +92,58 @@ var durable = []string{"--appendonly", "yes", "--appendfsync", "always"}
 
 // start starts the server, and returns when it answers.
 func (s *server) start() {
+	s.t.Helper()
+	if err := s.try(); err != nil {
+		s.t.Error(err)
+	}
+}
+
+// try is start of a server that may not want to.
+func (s *server) try() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_ = os.Remove(s.socket)
-	args := append([]string{"--port", "0", "--unixsocket", s.socket, "--dir", s.dir, "--save", "", "--daemonize", "no"}, s.args...)
+	args := []string{"--port", "0", "--unixsocket", s.socket, "--dir", s.dir, "--save", "", "--daemonize", "no"}
+	if len(s.args) > 0 && !strings.HasPrefix(s.args[0], "--") {
+		args = append(s.args[:1:1], append(args[:len(args)-4], s.args[1:]...)...) // a file comes first; a sentinel saves nothing
+	} else {
+		args = append(args, s.args...)
+	}
 	cmd := exec.Command(need(s.t, "redis-server"), args...)
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		s.t.Fatal(err)
+		return err
 	}
 	defer func() { _ = log.Close() }()
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
+		return err
 	}
-	s.cmd = cmd
-	s.await()
+	s.cmd, s.ended = cmd, make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(s.ended)
+	}()
+	return s.await()
 }
 
 // await waits until the server answers, which its socket alone does not say: it may be loading.
-func (s *server) await() {
-	for deadline := time.Now().Add(30 * time.Second); ; {
+func (s *server) await() error {
+	for deadline := time.Now().Add(60 * time.Second); ; {
 		answer, err := s.ask("PING")
 		if err == nil && (strings.HasPrefix(answer, "+PONG") || strings.HasPrefix(answer, "-NOAUTH")) {
-			return
+			return nil
+		}
+		select {
+		case <-s.ended:
+			text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+			return fmt.Errorf("the server has ended:\n%s", text)
+		case <-time.After(5 * time.Millisecond): // there is no event when a server answers
 		}
 		if time.Now().After(deadline) {
-			text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-			s.t.Fatalf("the server does not answer: %q, %v\n%s", answer, err, text)
+			return fmt.Errorf("the server does not answer: %q, %w", answer, err)
 		}
-		_ = awaitFile(s.socket)
 	}
-}
-
-// awaitFile lets others run for a moment; there is no event to wait for when a server starts.
-func awaitFile(path string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
-	defer cancel()
-	<-ctx.Done()
-	_, err := os.Stat(path)
-	return err
 }
 
 // ask sends one command on a connection of its own, and returns the first line of the answer.
@@ -154,7 +191,7 @@ func (s *server) stop(sig syscall.Signal) {
 		return
 	}
 	_ = s.cmd.Process.Signal(sig)
-	_ = s.cmd.Wait()
+	<-s.ended
 	s.cmd = nil
 }
 
@@ -201,39 +238,9 @@ func textOn(t testing.TB, c net.Conn, command string) string {
 // awaitText returns when the answer to a command has something in it.
 func awaitText(t testing.TB, s *server, command, want string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(s.text(command), want); {
+	for deadline := time.Now().Add(60 * time.Second); !strings.Contains(s.text(command), want); {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s never says %s:\n%s", command, want, s.text(command))
-		}
-	}
-}
-
-// startSentinel starts one with a file that it may change.
-func startSentinel(t testing.TB, config string) {
-	t.Helper()
-	cmd := exec.Command(need(t, "redis-server"), config, "--sentinel")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-}
-
-// awaitSentinel returns when a sentinel knows a server and its replica.
-func awaitSentinel(t testing.TB, port string) {
-	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); ; {
-		said := ""
-		if c, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
-			said = textOn(t, c, "INFO sentinel")
-		}
-		if strings.Contains(said, "status=ok") && strings.Contains(said, "slaves=1") {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the sentinel does not know its servers:\n%s", said)
 		}
 	}
 }
