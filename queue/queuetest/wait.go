@@ -3,6 +3,7 @@ package queuetest
 import (
 	"context"
 	"fmt"
+	"sync"
 	"strings"
 	"time"
 
@@ -142,14 +143,16 @@ func waitMany(s *stage) {
 			results <- all
 		}()
 	}
+	var submitting sync.WaitGroup
+	defer submitting.Wait()
 	for i := range 3 {
-		go func() {
+		submitting.Go(func() {
 			for _, t := range plain(fmt.Sprint("t", i, "-"), takers*rounds/3) {
 				if _, err := s.Clients[i%2].Submit(s.ctx, s.queue, []queue.Task{t}); err != nil {
 					s.Errorf("Submit: %v", err)
 				}
 			}
-		}()
+		})
 	}
 	seen := map[string]bool{}
 	for range takers {
