@@ -110,7 +110,8 @@ type work struct {
 
 // Work serves this program's functions to the queue until ctx ends, and then returns nil,
 // once nothing of it is left: tasks that were taken and had not begun are handed
-// back, those that run are treated as Drain says. An error is one of the configuration, or
+// back, those that run are treated as Drain says. When the broker is out of reach then, it is given
+// up after Lease, since nothing is held any more. An error is one of the configuration, or
 // of the broker, which is to be closed when Work has returned.
 //
 // A task is leased to one worker at a time. It is given to another when the worker has not
@@ -159,7 +160,9 @@ func (w *work) serve(ctx context.Context) error {
 	}()
 	w.drain(drained)
 	close(w.settles)
+	late := time.AfterFunc(w.config.Lease, w.end) // then the leases have ended, whether they were settled or not
 	<-settled
+	late.Stop()
 	w.leave()
 	w.end()
 	telling.Wait()
