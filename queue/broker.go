@@ -150,7 +150,7 @@ type Delivery struct {
 	Task
 	Token   uint64
 	Attempt int       // counts from 1; deliveries that were released do not count
-	Past    []Attempt // those before that were not released, oldest first, at most the last 32
+	Past    []Attempt // those before that were not released, oldest first: the last 32, or fewer if their errors are large
 }
 
 // Attempt is how a delivery ended that gave the task no outcome, or made it Dead.

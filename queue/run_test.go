@@ -150,4 +150,3 @@ func dueFunc(ctx context.Context, _ int) (int, error) {
 	dues <- r.Due
 	return r.Attempt, nil
 }
-

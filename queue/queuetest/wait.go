@@ -3,8 +3,8 @@ package queuetest
 import (
 	"context"
 	"fmt"
-	"sync"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/afar-go/afar/queue"
