@@ -70,13 +70,20 @@ func main() {
 		os.Exit(9)
 	case "die":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {}
+		forever()
 	case "wait": // with a child
 		cmd := exec.Command("sleep", "1000")
 		err := cmd.Start()
 		fmt.Println(os.Getpid(), cmd.Process.Pid, err)
-		select {}
+		forever()
 	}
+}
+
+// forever waits for a signal that nobody sends; a bare select could be taken for a deadlock.
+func forever() {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGUSR2)
+	<-c
 }
 `
 

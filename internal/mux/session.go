@@ -248,9 +248,9 @@ func (s *Session) fail(err error) {
 	if errors.Is(err, io.EOF) {
 		// The end of the link is not the End of its streams.
 		cut = fmt.Errorf("link ended: %w", io.ErrUnexpectedEOF)
-		if why := s.away.Load(); why != nil {
-			err, cut = fmt.Errorf("%s (%w)", *why, err), fmt.Errorf("%s (%w)", *why, cut)
-		}
+	}
+	if why := s.away.Load(); why != nil && !errors.Is(err, ErrClosed) {
+		err, cut = fmt.Errorf("%s (%w)", *why, err), fmt.Errorf("%s (%w)", *why, cut)
 	}
 	s.err, s.cut = err, cut
 	close(s.done)

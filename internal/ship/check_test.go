@@ -156,8 +156,10 @@ func TestStoreChecksOnce(t *testing.T) {
 		return store.checked[hash]
 	}
 	first := use()
-	if use() != first || use() != first {
-		t.Error("it was read again")
+	for range 2 {
+		if use() != first {
+			t.Error("it was read again")
+		}
 	}
 	old := time.Now().Add(-2 * precision)
 	if err := os.Chtimes(store.path(hash), old, old); err != nil {
