@@ -27,7 +27,6 @@ type asked[T, R any] struct {
 	result R
 	err    error
 	done   chan struct{}
-	then   func(R, error) // instead of done
 }
 
 // ask adds an item to the next request and waits for its answer. When ctx ends
@@ -35,28 +34,18 @@ type asked[T, R any] struct {
 // then is not.
 func (b *batcher[T, R]) ask(ctx context.Context, item T) (result R, err error) {
 	a := &asked[T, R]{ctx: ctx, item: item, done: make(chan struct{})}
-	b.add(a)
+	b.mu.Lock()
+	b.waiting = append(b.waiting, a)
+	if b.running < b.parallel {
+		b.running++
+		go b.run()
+	}
+	b.mu.Unlock()
 	select {
 	case <-a.done:
 		return a.result, a.err
 	case <-ctx.Done():
 		return result, context.Cause(ctx)
-	}
-}
-
-// send is ask that does not wait: then gets the answer, and must not block. It may get none
-// when ctx ends.
-func (b *batcher[T, R]) send(ctx context.Context, item T, then func(R, error)) {
-	b.add(&asked[T, R]{ctx: ctx, item: item, then: then})
-}
-
-func (b *batcher[T, R]) add(a *asked[T, R]) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.waiting = append(b.waiting, a)
-	if b.running < b.parallel {
-		b.running++
-		go b.run()
 	}
 }
 
@@ -111,10 +100,6 @@ func (b *batcher[T, R]) request(batch []*asked[T, R]) {
 		if i < len(results) && err == nil {
 			a.result = results[i]
 		}
-		if a.then != nil {
-			a.then(a.result, err)
-		} else {
-			close(a.done)
-		}
+		close(a.done)
 	}
 }

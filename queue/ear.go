@@ -90,15 +90,11 @@ func (e *ear) submit() {
 	e.unheard++
 }
 
-// submitted says that the broker has the task, or with an error that it may not.
-func (e *ear) submitted(id string, w *wait, err error) {
+// submitted says that the broker has the task.
+func (e *ear) submitted(w *wait) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	w.stored = err == nil
-	if err != nil && e.waiting[id] == w {
-		w.err = err
-		e.end(id, w)
-	}
+	w.stored = true
 }
 
 // leave ends a wait.

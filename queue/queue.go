@@ -66,50 +66,41 @@ var errCaught = errors.New("queue: caught")
 
 // submit stores a task, and tells whether its ID was known.
 func (q *Queue) submit(ctx context.Context, call *afar.Call, s *submission) (known bool, err error) {
-	t, err := q.task(ctx, call, s)
-	if err != nil {
-		return false, err
-	}
-	return q.submits.ask(ctx, t)
-}
-
-// task makes the task that a call is submitted as.
-func (q *Queue) task(ctx context.Context, call *afar.Call, s *submission) (t Task, err error) {
 	if q.bad != nil {
-		return t, q.bad
+		return false, q.bad
 	}
 	if s.required {
 		if err := q.requireWorker(ctx); err != nil {
-			return t, err
+			return false, err
 		}
 	}
-	t = Task{ID: s.id, Random: s.random, Label: cmp.Or(s.label, label(call.Function)), Priority: s.priority, Group: s.group,
+	t := Task{ID: s.id, Random: s.random, Label: cmp.Or(s.label, label(call.Function)), Priority: s.priority, Group: s.group,
 		Client: q.ear.client, Delay: s.delay, Retention: s.retention}
 	o := order{Function: call.Function, Key: call.Key, Header: headers(ctx, call), Timeout: s.timeout,
 		Attempts: s.attempts, Insist: s.insist, Pauses: s.pauses, Input: call.Input}
 	if len(o.Input) > inline {
 		if o.Blob, err = q.put(ctx, o.Input); err != nil {
-			return t, cause(ctx, err)
+			return false, cause(ctx, err)
 		}
 		o.Input, t.Blobs = nil, []string{o.Blob}
 	}
 	if q.signer != nil && call.Function != commandName { // commands need no program
 		if o.Programs, err = q.signer.bring(ctx); err != nil {
-			return t, cause(ctx, err)
+			return false, cause(ctx, err)
 		}
 		t.Blobs = append(t.Blobs, hashes(o.Programs)...)
 	}
 	t.Body = o.append(make([]byte, 0, len(o.Input)+len(o.Key)+len(o.Function)+64))
 	if q.signer != nil {
 		if t.Body, err = q.signer.sign(t.ID, t.Body); err != nil {
-			return t, err
+			return false, err
 		}
 	}
 	if len(t.Body) > maxBody {
-		return t, &tooLarge{len(t.Body) - len(o.Input)}
+		return false, &tooLarge{len(t.Body) - len(o.Input)}
 	}
 	q.ear.submit()
-	return t, nil
+	return q.submits.ask(ctx, t)
 }
 
 // tooLarge refuses a task whose headers do not fit.

@@ -185,33 +185,18 @@ func (q *Queue) through(ctx context.Context, call *afar.Call, s *submission) (*a
 	return &afar.Reply{Output: output, Worker: end.Worker, Attempt: end.Attempt}, nil
 }
 
-// pass submits the call and waits for its task's end. Nobody but w waits for a task with
-// a random ID, so there is no need to wait until it is submitted too.
+// pass submits the call and waits for its task's end.
 func (q *Queue) pass(ctx context.Context, call *afar.Call, s *submission, w *wait) (Event, error) {
-	t, err := q.task(ctx, call, s)
+	known, err := q.submit(ctx, call, s)
 	if err != nil {
 		return Event{}, notSubmitted(q, call.Function, err)
 	}
-	attended := call.Log != nil || call.Progress != nil
-	if s.random && !attended {
-		q.submits.send(ctx, t, func(_ bool, err error) {
-			if err != nil {
-				err = notSubmitted(q, call.Function, err)
-			}
-			q.ear.submitted(t.ID, w, err)
-		})
-		return w.wait(ctx)
-	}
-	known, err := q.submits.ask(ctx, t)
-	if err != nil {
-		return Event{}, notSubmitted(q, call.Function, err)
-	}
-	q.ear.submitted(t.ID, w, nil)
+	q.ear.submitted(w)
 	switch {
-	case attended:
-		return q.attend(ctx, call, t.ID)
-	case known:
-		return q.end(ctx, t.ID)
+	case call.Log != nil || call.Progress != nil:
+		return q.attend(ctx, call, s.id)
+	case known && !s.random: // a random one is known to nobody else: w hears of it
+		return q.end(ctx, s.id)
 	}
 	return w.wait(ctx)
 }
