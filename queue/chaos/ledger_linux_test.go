@@ -73,6 +73,7 @@ func newLedger(t testing.TB, kind string) *ledger {
 	l := &ledger{stage: newStage(t), outcomes: map[string][]byte{}, heard: map[string]time.Time{}, killed: map[string]int{}}
 	l.n = number(t, "AFAR_CHAOS_TASKS", 3000)
 	l.seed = uint64(number(t, "AFAR_CHAOS_SEED", int(time.Now().UnixNano()&0xffffff)))
+	t.Logf("AFAR_CHAOS_TASKS=%d AFAR_CHAOS_SEED=%d", l.n, l.seed)
 	l.random = rand.New(rand.NewPCG(l.seed, 1))
 	l.server = startServer(l.stage, kind)
 	l.broker = l.server.broker()
@@ -180,7 +181,7 @@ func (l *ledger) play() {
 		}
 	}
 	<-submitted
-	l.t.Logf("%s, seed %d: %d tasks in %v; killed: %v", l.server.kind, l.seed, l.n, time.Since(began).Round(time.Millisecond), l.killed)
+	l.t.Logf("%s: %d tasks in %v; killed: %v", l.server.kind, l.n, time.Since(began).Round(time.Millisecond), l.killed)
 }
 
 // replace kills a worker, and starts another.
