@@ -30,7 +30,6 @@ type delivery struct {
 	logged   int      // bytes, ever
 	unlogged int      // records beyond maxLog
 	progress [2]int64 // not told yet
-	running  bool
 }
 
 // Causes with which a function's context ends, beside ErrLeaseLost.

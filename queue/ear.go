@@ -53,6 +53,9 @@ func (w *wait) wait(ctx context.Context) (Event, error) {
 // is waited for, so that nobody waits for ever for an event that was not kept.
 const earPatience = 5 * time.Second
 
+// mostMissed is how often a task may be unknown to the broker while its event may still come.
+const mostMissed = 2
+
 func newEar(q *Queue) *ear {
 	return &ear{queue: q, client: rand.Text(), waiting: map[string]*wait{}}
 }
@@ -109,18 +112,21 @@ func (e *ear) leave(id string, w *wait) {
 // listen takes events until nobody waits. What happens then is read, and passed over, when
 // it listens again.
 func (e *ear) listen() {
+	asked := time.Now()
 	for e.wanted() {
 		events, next, err := e.queue.broker.Follow(context.Background(), e.queue.name, Topic{Client: e.client}, e.cursor, earPatience)
 		switch {
 		case err != nil:
 			e.fail(fmt.Errorf("queue: waiting at %s: %w", e.queue.name, err))
 			continue
-		case len(events) == 0:
-			e.ask()
 		default:
 			e.hear(events)
 		}
 		e.cursor = next
+		if len(events) == 0 || time.Since(asked) > earPatience { // also while other events come
+			asked = time.Now()
+			e.ask()
+		}
 	}
 }
 
@@ -186,8 +192,8 @@ func (e *ear) stored() (ids []string) {
 }
 
 // compare ends the waits for what has ended without an event. A task whose outcome is not
-// kept is unknown as soon as its event is there, which the next request brings: only who
-// is unknown twice has been missed.
+// kept is unknown as soon as its event is there, which one of the next requests brings: only
+// who is unknown again and again has been missed.
 func (e *ear) compare(tasks []TaskState) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -200,7 +206,7 @@ func (e *ear) compare(tasks []TaskState) {
 		if t.State == StateUnknown {
 			w.missed++
 		}
-		if t.State.Ended() || w.missed > 1 {
+		if t.State.Ended() || w.missed > mostMissed {
 			w.event = endOf(t)
 			e.end(t.ID, w)
 		}

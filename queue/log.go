@@ -43,11 +43,7 @@ func parseLog(data []byte) (LogRecord, error) {
 }
 
 // logHandler takes the records of a delivery.
-type logHandler struct {
-	to    *delivery
-	group string
-	attrs []slog.Attr
-}
+type logHandler struct{ to *delivery }
 
 // Enabled wants everything but what is for debugging.
 func (h *logHandler) Enabled(_ context.Context, level slog.Level) bool {

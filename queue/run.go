@@ -67,7 +67,8 @@ type calls struct {
 // InFlight is as that of a Queue.
 func (c *calls) InFlight() int { return inFlight }
 
-// Run makes the call as often as its policy's RetryError wants.
+// Run makes the call as often as its policy's RetryError wants, and again when the broker does
+// not know any more what became of it.
 func (c *calls) Run(ctx context.Context, call *afar.Call) (*afar.Reply, error) {
 	s, err := c.submission(call)
 	if err != nil {
@@ -77,7 +78,11 @@ func (c *calls) Run(ctx context.Context, call *afar.Call) (*afar.Reply, error) {
 	most := cmp.Or(s.attempts, DefaultMaxAttempts)
 	for attempt := 1; ; attempt++ {
 		reply, err := c.queue.once(ctx, call, s)
-		if err == nil || p.RetryError == nil || attempt >= most || ctx.Err() != nil || !p.RetryError(err) {
+		switch {
+		case err == nil, attempt >= most, ctx.Err() != nil:
+			return reply, err
+		case errors.Is(err, ErrUnknownTask): // the broker has lost it, or its end
+		case p.RetryError == nil, !p.RetryError(err):
 			return reply, err
 		}
 		if p.Backoff != nil {
