@@ -71,9 +71,9 @@ func number(t testing.TB, name string, otherwise int) int {
 
 func newLedger(t testing.TB, kind string) *ledger {
 	l := &ledger{stage: newStage(t), outcomes: map[string][]byte{}, heard: map[string]time.Time{}, killed: map[string]int{}}
-	l.n = number(t, "AFAR_CHAOS_TASKS", 3000)
+	l.n = number(t, tasksVariable, 3000)
 	l.seed = uint64(number(t, "AFAR_CHAOS_SEED", int(time.Now().UnixNano()&0xffffff)))
-	t.Logf("AFAR_CHAOS_TASKS=%d AFAR_CHAOS_SEED=%d", l.n, l.seed)
+	t.Logf(tasksVariable+"=%d AFAR_CHAOS_SEED=%d", l.n, l.seed)
 	l.random = rand.New(rand.NewPCG(l.seed, 1))
 	l.server = startServer(l.stage, kind)
 	l.broker = l.server.broker()
