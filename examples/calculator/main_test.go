@@ -19,16 +19,17 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/afar-go/afar"
+	"github.com/afar-go/afar/internal/proctest"
 	"github.com/afar-go/afar/queue"
 	"github.com/afar-go/afar/queue/memq"
 )
 
 // asProgram in the environment has this binary be the program, so that tests run it in processes
 // of its own, with the race detector.
-const asProgram = "CALCULATOR_IS_THE_PROGRAM"
+const asProgram proctest.Program = "CALCULATOR_IS_THE_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
+	if os.Getenv(string(asProgram)) != "" {
 		main()
 		os.Exit(0)
 	}
@@ -60,7 +61,7 @@ func TestStory(t *testing.T) {
 	for name, place := range map[string]func(t *testing.T) string{
 		"memory":    func(*testing.T) string { return "" },
 		"directory": func(t *testing.T) string { return filepath.Join(t.TempDir(), "tasks") },
-		"redis":     startRedis,
+		"redis":     proctest.Redis,
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
@@ -79,61 +80,61 @@ func TestStory(t *testing.T) {
 // Workers and those who want something are processes that come and go. Nothing connects them
 // but the broker.
 func TestProcesses(t *testing.T) {
-	broker := "-broker=" + startRedis(t)
+	broker := "-broker=" + proctest.Redis(t)
 
 	// Nobody listens: who insists on that is told so at once, and who does not leaves a task.
-	ask(t, "", "nobody listens (submitting calculator.adder to calculator)", broker, "-required", "submit", "1", "1")
-	id := strings.TrimSpace(execute(t, broker, "submit", "1", "1").stdout)
-	ask(t, "not yet\n", "", broker, "check", id)
-	watcher := start(t, broker, "wait", id)
+	asProgram.Ask(t, "", "nobody listens (submitting calculator.adder to calculator)", broker, "-required", "submit", "1", "1")
+	id := strings.TrimSpace(asProgram.Execute(t, broker, "submit", "1", "1").Stdout)
+	asProgram.Ask(t, "not yet\n", "", broker, "check", id)
+	watcher := asProgram.Start(t, broker, "wait", id)
 
-	ann := start(t, broker, "-work", "-name=ann", "-commands")
-	ann.await(t, "listening to calculator")
+	ann := asProgram.Start(t, broker, "-work", "-name=ann", "-commands")
+	ann.Await(t, "listening to calculator")
 	const log = "ann: adding x=1 y=1\nann: added sum=2\n2\n"
-	if w := watcher.end(t); w.stdout != log || w.status != 0 {
+	if w := watcher.End(t); w.Stdout != log || w.Status != 0 {
 		t.Errorf("who watched saw %+v", w)
 	}
 
 	// The result is there for everybody, as often as one likes.
 	for range 2 {
-		ask(t, "2\n", "", broker, "check", id)
-		ask(t, log, "", broker, "wait", id)
+		asProgram.Ask(t, "2\n", "", broker, "check", id)
+		asProgram.Ask(t, log, "", broker, "wait", id)
 	}
-	bob := start(t, broker, "-work", "-name=bob", "-commands")
-	bob.await(t, "listening to calculator")
-	ask(t, "5\n", "", broker, "add", "2", "3")
-	ask(t, "", "the sum is too large", broker, "add", fmt.Sprint(math.MinInt), "-1")
-	ask(t, "here\n", "there\ncalculator: the command ended with exit status 3", broker, "shell", "echo here; echo there >&2; exit 3")
-	ask(t, "", "no such task", broker, "wait", "nothing")
-	ask(t, "", "want add X Y", broker, "subtract", "2", "3")
+	bob := asProgram.Start(t, broker, "-work", "-name=bob", "-commands")
+	bob.Await(t, "listening to calculator")
+	asProgram.Ask(t, "5\n", "", broker, "add", "2", "3")
+	asProgram.Ask(t, "", "the sum is too large", broker, "add", fmt.Sprint(math.MinInt), "-1")
+	asProgram.Ask(t, "here\n", "there\ncalculator: the command ended with exit status 3", broker, "shell", "echo here; echo there >&2; exit 3")
+	asProgram.Ask(t, "", "no such task", broker, "wait", "nothing")
+	asProgram.Ask(t, "", "want add X Y", broker, "subtract", "2", "3")
 
-	for _, w := range []*process{ann, bob} {
-		w.interrupt(t)
-		if o := w.end(t); o.status != 0 || o.stderr != "" {
+	for _, w := range []*proctest.Process{ann, bob} {
+		w.Interrupt(t)
+		if o := w.End(t); o.Status != 0 || o.Stderr != "" {
 			t.Errorf("a worker that was interrupted: %+v", o)
 		}
 	}
-	ask(t, "", "nobody listens (submitting calculator.adder to calculator)", broker, "-required", "submit", "1", "1")
+	asProgram.Ask(t, "", "nobody listens (submitting calculator.adder to calculator)", broker, "-required", "submit", "1", "1")
 }
 
 // A directory does for a broker: a task that one process has left there is done by the next, which lets
 // others join it.
 func TestDirectory(t *testing.T) {
 	broker := "-broker=" + filepath.Join(t.TempDir(), "tasks")
-	id := strings.TrimSpace(execute(t, broker, "submit", "1", "1").stdout)
-	ask(t, "not yet\n", "", broker, "check", id)
+	id := strings.TrimSpace(asProgram.Execute(t, broker, "submit", "1", "1").Stdout)
+	asProgram.Ask(t, "not yet\n", "", broker, "check", id)
 
-	ann := start(t, broker, "-listen=127.0.0.1:0", "-work", "-name=ann")
-	ann.await(t, "listening to calculator")
-	url := regexp.MustCompile(`nats://\S+`).FindString(ann.read())
-	ask(t, "ann: adding x=1 y=1\nann: added sum=2\n2\n", "", "-broker="+url, "wait", id)
-	ask(t, "5\n", "", "-broker="+url, "add", "2", "3")
-	ask(t, "", "commands are not allowed here", "-broker="+url, "shell", "true")
-	ann.interrupt(t)
-	if o := ann.end(t); o.status != 0 || o.stderr != "" {
+	ann := asProgram.Start(t, broker, "-listen=127.0.0.1:0", "-work", "-name=ann")
+	ann.Await(t, "listening to calculator")
+	url := regexp.MustCompile(`nats://\S+`).FindString(ann.Read())
+	asProgram.Ask(t, "ann: adding x=1 y=1\nann: added sum=2\n2\n", "", "-broker="+url, "wait", id)
+	asProgram.Ask(t, "5\n", "", "-broker="+url, "add", "2", "3")
+	asProgram.Ask(t, "", "commands are not allowed here", "-broker="+url, "shell", "true")
+	ann.Interrupt(t)
+	if o := ann.End(t); o.Status != 0 || o.Stderr != "" {
 		t.Errorf("a worker that was interrupted: %+v", o)
 	}
-	ask(t, "2\n", "", broker, "check", id)
+	asProgram.Ask(t, "2\n", "", broker, "check", id)
 }
 
 // What is logged arrives while the function still runs: this one ends only when it has.

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/afar-go/afar"
+	"github.com/afar-go/afar/internal/proctest"
 )
 
 // asProgram in the environment has this binary be the program, so that tests run it in processes
@@ -46,7 +47,7 @@ func TestProgram(t *testing.T) {
 
 // The same on two hosts. When one of them is killed, the other goes on alone.
 func TestHosts(t *testing.T) {
-	broker := "-broker=" + startRedis(t)
+	broker := "-broker=" + proctest.Redis(t)
 	dir, reports := directory(t)
 	stdout := newOutput()
 	one := start(t, stdout, broker, everySecond, dir, reports)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -109,27 +108,4 @@ func (p *process) end(t *testing.T, signal os.Signal) (stderr string, status int
 	}
 	<-p.gone
 	return p.stderr.String(), p.cmd.ProcessState.ExitCode()
-}
-
-// startRedis starts a server of the test's own, behind a socket, and returns its URL.
-func startRedis(t *testing.T) string {
-	t.Helper()
-	server, err := exec.LookPath("redis-server")
-	if err != nil && os.Getenv("CI") == "true" {
-		t.Fatal(err)
-	}
-	if err != nil {
-		t.Skip(err)
-	}
-	dir, err := os.MkdirTemp("", "nightly") // a socket's path must be short, which t.TempDir's is not
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "socket")
-	cmd := exec.CommandContext(t.Context(), server, "--port", "0", "--unixsocket", socket, "--dir", dir, "--save", "")
-	log := newOutput()
-	begin(t, log, cmd)
-	log.await(t, "now ready to accept connections", 1)
-	return "unix://" + socket
 }

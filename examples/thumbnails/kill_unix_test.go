@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/afar-go/afar"
+	"github.com/afar-go/afar/internal/proctest"
 )
 
 // trap is a picture in the middle of which a worker stops: a pipe that nothing comes through.
@@ -57,7 +58,7 @@ func (p *trap) await(ctx context.Context, t *testing.T) (release func()) {
 // A worker is killed in the middle, with kill -9: nothing is lost, and nobody has to do anything
 // about it but to let others work.
 func TestKilledWorker(t *testing.T) {
-	broker := "-broker=" + startRedis(t)
+	broker := "-broker=" + proctest.Redis(t)
 	dir := filepath.Join(t.TempDir(), "pictures")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -68,19 +69,17 @@ func TestKilledWorker(t *testing.T) {
 		}
 	}
 	trap := setTrap(t, dir)
-	customer := start(t, broker, dir)
-	victim := start(t, broker, "-work", "-lease=2s")
+	customer := asProgram.Start(t, broker, dir)
+	victim := asProgram.Start(t, broker, "-work", "-lease=2s")
 	release := trap.await(within(t), t)
-	if err := victim.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	if o := victim.end(t); o.status != -1 {
+	victim.Kill(t)
+	if o := victim.End(t); o.Status != -1 {
 		t.Errorf("the victim: %+v", o)
 	}
 	release()
-	start(t, broker, "-work")
-	if o := customer.end(t); o.status != 0 || o.stderr != "" || !strings.Contains(o.stdout, "trap.png: 64 x 43\n") ||
-		!strings.HasSuffix(o.stdout, "\n7 pictures, 7 thumbnails\n") {
+	asProgram.Start(t, broker, "-work")
+	if o := customer.End(t); o.Status != 0 || o.Stderr != "" || !strings.Contains(o.Stdout, "trap.png: 64 x 43\n") ||
+		!strings.HasSuffix(o.Stdout, "\n7 pictures, 7 thumbnails\n") {
 		t.Errorf("the customer: %+v", o)
 	}
 	checkThumbnails(t, dir, 7)
@@ -90,7 +89,7 @@ func TestKilledWorker(t *testing.T) {
 // lease to wait for.
 func TestKilledProcess(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "pictures")
-	ask(t, "", "", "-make=6", dir)
+	asProgram.Ask(t, "", "", "-make=6", dir)
 	if err := os.Remove(filepath.Join(dir, "005.jpg")); err != nil { // the damaged one
 		t.Fatal(err)
 	}

@@ -16,14 +16,15 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/afar-go/afar"
+	"github.com/afar-go/afar/internal/proctest"
 )
 
 // asProgram in the environment has this binary be the program, so that tests run it in processes
 // of its own, with the race detector.
-const asProgram = "THUMBNAILS_IS_THE_PROGRAM"
+const asProgram proctest.Program = "THUMBNAILS_IS_THE_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
+	if os.Getenv(string(asProgram)) != "" {
 		main()
 		os.Exit(0)
 	}
@@ -35,21 +36,21 @@ func TestMain(m *testing.M) {
 // often as it may.
 func TestProgram(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "pictures")
-	ask(t, "", "", "-make=6", dir)
-	o := execute(t, dir)
-	if o.status != 1 || o.stderr != "thumbnails: 1 pictures have no thumbnail\n" {
+	asProgram.Ask(t, "", "", "-make=6", dir)
+	o := asProgram.Execute(t, dir)
+	if o.Status != 1 || o.Stderr != "thumbnails: 1 pictures have no thumbnail\n" {
 		t.Errorf("%+v", o)
 	}
 	for _, want := range []string{"000.png: 64 x 48\n", "003.jpg: 64 x 36\n", "005.jpg: queue: no attempt is left: ", "6 pictures, 5 thumbnails\n"} {
-		if !strings.Contains(o.stdout, want) {
-			t.Errorf("no %q in\n%s", want, o.stdout)
+		if !strings.Contains(o.Stdout, want) {
+			t.Errorf("no %q in\n%s", want, o.Stdout)
 		}
 	}
-	checkAttempts(t, o.stdout)
+	checkAttempts(t, o.Stdout)
 	checkThumbnails(t, dir, 5)
-	ask(t, "", "need a -broker", "-requeue")
-	ask(t, "", "name one directory")
-	ask(t, "", "no such file", filepath.Join(dir, "nothing"))
+	asProgram.Ask(t, "", "need a -broker", "-requeue")
+	asProgram.Ask(t, "", "name one directory")
+	asProgram.Ask(t, "", "no such file", filepath.Join(dir, "nothing"))
 }
 
 // checkAttempts checks that the last attempts which were printed are those of a dead letter.
@@ -86,35 +87,35 @@ func checkThumbnails(t *testing.T, dir string, n int) {
 // A dead letter stays until its cause is gone and somebody says so, whichever processes
 // come and go.
 func TestRequeue(t *testing.T) {
-	broker := "-broker=" + startRedis(t)
+	broker := "-broker=" + proctest.Redis(t)
 	dir := filepath.Join(t.TempDir(), "pictures")
-	ask(t, "", "", "-make=4", dir)
-	worker := start(t, broker, "-work")
-	if o := execute(t, broker, dir); o.status != 1 || !strings.Contains(o.stdout, "4 pictures, 3 thumbnails") {
+	asProgram.Ask(t, "", "", "-make=4", dir)
+	worker := asProgram.Start(t, broker, "-work")
+	if o := asProgram.Execute(t, broker, dir); o.Status != 1 || !strings.Contains(o.Stdout, "4 pictures, 3 thumbnails") {
 		t.Errorf("%+v", o)
 	}
-	dead := execute(t, broker, "-dead")
-	checkAttempts(t, dead.stdout)
-	if o := execute(t, broker, "-requeue"); o.status != 1 || !strings.Contains(o.stderr, "1 of 1 have failed again") {
+	dead := asProgram.Execute(t, broker, "-dead")
+	checkAttempts(t, dead.Stdout)
+	if o := asProgram.Execute(t, broker, "-requeue"); o.Status != 1 || !strings.Contains(o.Stderr, "1 of 1 have failed again") {
 		t.Errorf("requeued, but not repaired: %+v", o)
 	}
-	if again := execute(t, broker, "-dead"); again.stdout != dead.stdout {
-		t.Errorf("then the dead letters are\n%s", again.stdout)
+	if again := asProgram.Execute(t, broker, "-dead"); again.Stdout != dead.Stdout {
+		t.Errorf("then the dead letters are\n%s", again.Stdout)
 	}
 
 	if err := writePicture(filepath.Join(dir, "003.jpg"), draw(3), 0); err != nil {
 		t.Fatal(err)
 	}
-	if o := execute(t, broker, "-requeue"); o.status != 0 || !strings.HasSuffix(o.stdout, ": 64 x 36\n") {
+	if o := asProgram.Execute(t, broker, "-requeue"); o.Status != 0 || !strings.HasSuffix(o.Stdout, ": 64 x 36\n") {
 		t.Errorf("repaired: %+v", o)
 	}
 	checkThumbnails(t, dir, 4)
-	ask(t, "", "", broker, "-dead")
-	if o := execute(t, broker, dir); o.status != 0 || !strings.Contains(o.stdout, "4 pictures, 4 thumbnails") {
+	asProgram.Ask(t, "", "", broker, "-dead")
+	if o := asProgram.Execute(t, broker, dir); o.Status != 0 || !strings.Contains(o.Stdout, "4 pictures, 4 thumbnails") {
 		t.Errorf("all once more: %+v", o)
 	}
-	worker.interrupt(t)
-	if o := worker.end(t); o.status != 0 || o.stderr != "" {
+	worker.Interrupt(t)
+	if o := worker.End(t); o.Status != 0 || o.Stderr != "" {
 		t.Errorf("the worker: %+v", o)
 	}
 }

@@ -35,6 +35,7 @@ var table = []row{
 		modules: map[string]string{"golang.org/x/sys": "memory without a name, and mapping it"}},
 	{path: "internal/hosttest", layer: 0, duty: "hosts for tests: network namespaces, each with an sshd",
 		modules: map[string]string{"golang.org/x/sys": "waiting for the end of a process that is not a child"}},
+	{path: "internal/proctest", layer: 0, duty: "processes for tests: the test binary as a program, and a redis-server"},
 	{path: "internal/testlink", layer: 0, duty: "links that delay, cut, corrupt and throttle, for tests only"},
 
 	{path: "internal/mux", layer: 1, duty: "many streams on one link: credit, keepalive, go-away"},
@@ -108,7 +109,7 @@ var testModules = map[string]string{
 
 // testPackages are packages that exist for tests: a test may import them from
 // any layer, anything else only as forTests says.
-var testPackages = []string{"internal/hosttest", "internal/testlink", "afartest", "queue/queuetest"}
+var testPackages = []string{"internal/hosttest", "internal/proctest", "internal/testlink", "afartest", "queue/queuetest"}
 
 // fakes are packages for users that are also what tests of any layer may have in place of
 // a server.
@@ -116,7 +117,7 @@ var fakes = []string{"queue/memq"}
 
 // forTests are the packages that may import testPackages outside of tests,
 // because they are made for tests themselves.
-var forTests = []string{"afartest", "queue/queuetest"}
+var forTests = []string{"afartest", "queue/queuetest", "internal/proctest"}
 
 // forbidden are packages that must not be reachable from the root package.
 var forbidden = map[string]string{
